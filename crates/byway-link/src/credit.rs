@@ -20,7 +20,6 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::client_key::ClientKey;
 use crate::mux::core::Side;
 use crate::window::{Budget, INITIAL_BYTES, Window};
 use crate::wire::{Credit, MOST_GRANTS, StreamCredit};
@@ -244,11 +243,6 @@ impl StreamCredits {
             self.announce(grant);
         }
         true
-    }
-
-    /// See [`LinkStream::set_client`](crate::stream::LinkStream::set_client).
-    pub(crate) const fn set_client(&mut self, client: ClientKey) {
-        self.window.set_client(client);
     }
 
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).

@@ -30,7 +30,6 @@ use self::carriers::{AttachedCarrier, SessionCarriers};
 pub(crate) use self::carriers::{CarrierSlot, NoCarrierSlot};
 pub use self::open_attempts::OpenAttempts;
 use crate::carrier::{Carrier, UnannouncedStream, Unanswered};
-use crate::client_key::ClientKey;
 use crate::congestion::Congestion;
 use crate::control::SharedPreference;
 use crate::gathering::Gathering;
@@ -306,13 +305,11 @@ impl Link {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(&self, open: &Open, patience: Duration) -> Result<OpenedStream, OpenError> {
-        let mut attempts = OpenAttempts::default();
-        self.open_again(open, ClientKey::UNKNOWN, patience, &mut attempts)
+        self.open_again(open, patience, &mut OpenAttempts::default())
             .await
     }
 
-    /// The same for a visitor whose open may have been sent before, on this or another session; the
-    /// growth of the stream's window counts for `client`. An
+    /// The same for a visitor whose open may have been sent before, on this or another session. An
     /// open that its carrier does not answer is sent again on one that does. Each may make the far
     /// side connect; all connections but the one that is used are closed without a byte. When
     /// `attempts` are used up, the result is [`OpenError::Lost`].
@@ -324,7 +321,6 @@ impl Link {
     pub async fn open_again(
         &self,
         open: &Open,
-        client: ClientKey,
         patience: Duration,
         attempts: &mut OpenAttempts,
     ) -> Result<OpenedStream, OpenError> {
@@ -348,7 +344,7 @@ impl Link {
             let moved = self.until(|link| attached.ping_control.is_overdue() && !link.is_silent());
             let may_move = attempts.may_move();
             tokio::select! {
-                asked = timeout_at(deadline, ask(&attached, &first, client, attempts)) => {
+                asked = timeout_at(deadline, ask(&attached, &first, attempts)) => {
                     let (stream, answer) = asked.map_err(|_| OpenError::Timeout)??;
                     break (attached.carrier, stream, answer);
                 }
@@ -495,7 +491,6 @@ impl fmt::Debug for Link {
 async fn ask(
     attached: &AttachedCarrier,
     first: &[u8],
-    client: ClientKey,
     attempts: &mut OpenAttempts,
 ) -> Result<(LinkStream, Result<Answer, NotRead>), OpenError> {
     let asked = async {
@@ -505,7 +500,6 @@ async fn ask(
             .await
             .map_err(|_| OpenError::Lost)?;
         attempts.note_sent();
-        stream.set_client(client);
         stream.widen();
         let answer = read_message::<Answer>(&mut stream).await;
         Ok::<_, OpenError>((stream, answer))
@@ -566,14 +560,13 @@ impl IncomingStream {
     /// Why there is no such message, as a text for the log.
     pub async fn asked(mut self) -> Result<(Open, PendingOpen), String> {
         match read_message::<Open>(&mut self.stream).await {
-            Ok(open) => {
-                self.stream.set_client(ClientKey::of_visitor(&open.visitor));
-                let pending = PendingOpen {
+            Ok(open) => Ok((
+                open,
+                PendingOpen {
                     stream: self.stream,
                     unanswered: self.unannounced.announced(),
-                };
-                Ok((open, pending))
-            }
+                },
+            )),
             Err(NotRead::Bad(bad)) => {
                 self.stream.reset(wire::Code::Protocol.number());
                 Err(bad.to_string())

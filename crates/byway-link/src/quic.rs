@@ -38,7 +38,6 @@ use self::pump::{ORDERED_BYTES, Peeked, Pumped};
 use self::reassembly::Reassembly;
 use self::windows::{Widened, Windows};
 use crate::carrier::Sent;
-use crate::client_key::ClientKey;
 use crate::congestion::{Congestion, let_question_out};
 use crate::credit::{Credits, StreamCredits};
 use crate::error::CLOSED;
@@ -656,13 +655,6 @@ impl QuicStream {
     /// Whether it yields to others: not the control stream, and no stream with its first bytes.
     const fn has_much_to_write(&self) -> bool {
         self.credits.is_some() && self.written >= FIRST_BYTES
-    }
-
-    /// See [`LinkStream::set_client`](crate::stream::LinkStream::set_client).
-    pub(crate) const fn set_client(&mut self, client: ClientKey) {
-        if let Some(credits) = &mut self.credits {
-            credits.set_client(client);
-        }
     }
 
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).

@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 
 use byway_dial::{Broken, Pipe, Read, Stream};
 
-use crate::client_key::ClientKey;
 use crate::mux::carrier::MuxStream;
 use crate::open_streams::{OpenStream, OpenStreams};
 use crate::quic::QuicStream;
@@ -67,15 +66,6 @@ impl LinkStream {
     pub(crate) fn answered(mut self, answered: Counted) -> Self {
         self._answered = Some(answered);
         self
-    }
-
-    /// Counts the growth of its window for `client`. Call it before anything but the open message
-    /// was read, and before [`Self::widen`].
-    pub(crate) fn set_client(&mut self, client: ClientKey) {
-        match &mut self.kind {
-            CarrierStream::Mux(stream) => stream.set_client(client),
-            CarrierStream::Quic(stream) => stream.set_client(client),
-        }
     }
 
     /// Lets the peer send more at once than the initial window, on a path whose round trip is long

@@ -11,17 +11,11 @@
 //! consumed: then a peer on this path would have to wait for credit. On a path with a long round
 //! trip, a stream that is known to be wanted starts with [`WIDE_BYTES`], while at least a quarter
 //! of the budgets is free, or within [`EARLY_RESERVE_BYTES`]. What one grant may take of a node's budget is decided in
-//! [`node_budget`](crate::node_budget). The clients of one carrier share its budget: the windows of
-//! one client's streams grow by at most as much as remains free, so by half of it if it is alone.
+//! [`node_budget`](crate::node_budget).
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
-
-use crate::client_key::ClientKey;
 
 /// The initial window of every stream; part of the protocol, known to both sides.
 pub const INITIAL_BYTES: u32 = 32 * 1024;
@@ -31,7 +25,7 @@ pub const INITIAL_BYTES: u32 = 32 * 1024;
 pub const WIDE_BYTES: u32 = 256 * 1024;
 
 /// Early credit that one grant may have although more than three quarters of the node's budget are
-/// taken, and one client although more than three quarters of the carrier's are: four streams.
+/// taken: four streams.
 pub const EARLY_RESERVE_BYTES: u64 = 4 * WIDE_BYTES as u64;
 
 /// A path with at least this round trip is long: below it, the first credit arrives before the
@@ -56,18 +50,8 @@ pub struct Budget {
     leaves: u64,
     /// While no more than this is taken here, early credit may take all of the outer budgets.
     early_reserve: u64,
-    /// What each client has taken; only clients that have taken some. `None`: clients do not share
-    /// it.
-    by_client: Option<Mutex<HashMap<ClientKey, u64>>>,
     outer: Outer,
 }
-
-/// The part of a limit that may be taken.
-type Part = fn(u64) -> u64;
-
-const WHOLE: Part = |limit| limit;
-
-const THREE_QUARTERS: Part = |limit| limit / 4 * 3;
 
 #[derive(Debug)]
 enum Outer {
@@ -87,7 +71,6 @@ impl Budget {
             used: AtomicU64::new(0),
             leaves,
             early_reserve,
-            by_client: None,
             outer,
         }
     }
@@ -109,11 +92,9 @@ impl Budget {
     }
 
     /// A budget of a carrier that belongs to no session yet: nothing can be taken before
-    /// [`Budget::assign`]. Clients share it, see [`Budget::take_for`].
+    /// [`Budget::assign`].
     pub(crate) fn unassigned(limit: u64) -> Arc<Self> {
-        let mut budget = Self::made(limit, 0, 0, Outer::Of(OnceLock::new()));
-        budget.by_client = Some(Mutex::default());
-        Arc::new(budget)
+        Self::with(limit, 0, Outer::Of(OnceLock::new()))
     }
 
     /// The same without a limit of its own; it always leaves `times` as much free as it has taken
@@ -131,56 +112,14 @@ impl Budget {
 
     /// Takes `bytes` if that many are left, here and in all outer budgets.
     pub fn take(&self, bytes: u64) -> bool {
-        self.take_below(bytes, [WHOLE; 2], 0)
+        self.take_below(bytes, |limit| limit, 0)
     }
 
-    /// [`Budget::take`] for `client`. If clients share this budget, at least as much must remain
-    /// free in it as the client then has.
-    pub fn take_for(&self, client: ClientKey, bytes: u64) -> bool {
-        self.take_shared(client, bytes, WHOLE)
-    }
-
-    /// The same for optional uses: only while no more than three quarters are taken, here and in all
-    /// outer budgets, or [`EARLY_RESERVE_BYTES`] by one grant. Two grants can take three quarters of
-    /// a node's budget, and two clients those of a carrier's; the reserve is for the others. That of
-    /// a client may come from the last quarter of its carrier's budget, but of no outer one.
-    pub fn take_early_for(&self, client: ClientKey, bytes: u64) -> bool {
-        self.take_shared(client, bytes, THREE_QUARTERS)
-    }
-
-    fn take_shared(&self, client: ClientKey, bytes: u64, part: Part) -> bool {
-        let Some(by_client) = &self.by_client else {
-            return self.take_below(bytes, [part; 2], 0);
-        };
-        let mut by_client = by_client.lock();
-        let before = by_client.get(&client).copied().unwrap_or_default();
-        let Some(held) = before.checked_add(bytes) else {
-            return false;
-        };
-        let here = if held <= EARLY_RESERVE_BYTES {
-            WHOLE
-        } else {
-            part
-        };
-        let taken = self.take_below(bytes, [here, part], held);
-        if taken {
-            by_client.insert(client, held);
-        }
-        taken
-    }
-
-    /// Gives back bytes that were taken for `client`.
-    pub fn give_for(&self, client: ClientKey, bytes: u64) {
-        if let Some(by_client) = &self.by_client {
-            let mut by_client = by_client.lock();
-            if let Some(held) = by_client.get_mut(&client) {
-                *held = held.saturating_sub(bytes);
-                if *held == 0 {
-                    by_client.remove(&client);
-                }
-            }
-        }
-        self.give(bytes);
+    /// The same for optional uses: only while no more than three quarters are taken, or
+    /// [`EARLY_RESERVE_BYTES`] by one grant. Two grants can take three quarters of a node's budget;
+    /// the reserve is for the others.
+    pub fn take_early(&self, bytes: u64) -> bool {
+        self.take_below(bytes, |limit| limit / 4 * 3, 0)
     }
 
     /// Takes `bytes`, or else a half, a quarter and so on, but at least `least`. Returns how many.
@@ -196,24 +135,24 @@ impl Budget {
         some
     }
 
-    /// Takes up to `here` of its limit and `part` of each outer one; `left` is what must stay free
-    /// of that in each.
-    fn take_below(&self, bytes: u64, [here, part]: [Part; 2], left: u64) -> bool {
+    /// Takes up to `part` of each limit; `left` is what must stay free of that in the outermost
+    /// budget.
+    fn take_below(&self, bytes: u64, part: fn(u64) -> u64, left: u64) -> bool {
         let more = |used: u64| {
             let sum = used.checked_add(bytes)?;
-            (sum.checked_add(left)? <= here(self.limit)).then_some(sum)
+            (sum.checked_add(left)? <= part(self.limit)).then_some(sum)
         };
         let Ok(before) = self.used.fetch_update(Relaxed, Relaxed, more) else {
             return false;
         };
         let left = left.max(self.leaves.saturating_mul(before + bytes));
         let is_reserved = before + bytes <= self.early_reserve;
-        let part = if is_reserved { WHOLE } else { part };
+        let part = if is_reserved { |limit| limit } else { part };
         let granted = match &self.outer {
             Outer::None => true,
             Outer::Of(outer) => outer
                 .get()
-                .is_some_and(|outer| outer.take_below(bytes, [part; 2], left)),
+                .is_some_and(|outer| outer.take_below(bytes, part, left)),
         };
         if !granted {
             self.used.fetch_sub(bytes, Relaxed);
@@ -241,8 +180,6 @@ impl Budget {
 #[derive(Debug)]
 pub struct Window {
     budget: Arc<Budget>,
-    /// What it grows by counts for this client.
-    client: ClientKey,
     size: u32,
     /// How much the peer may still send.
     open: u32,
@@ -257,18 +194,10 @@ impl Window {
     pub fn new(budget: Arc<Budget>) -> Self {
         Self {
             budget,
-            client: ClientKey::UNKNOWN,
             size: INITIAL_BYTES,
             open: INITIAL_BYTES,
             ungranted: 0,
             since: None,
-        }
-    }
-
-    /// Counts its growth for `client`. Has no effect once it has grown.
-    pub const fn set_client(&mut self, client: ClientKey) {
-        if self.size == INITIAL_BYTES {
-            self.client = client;
         }
     }
 
@@ -297,10 +226,12 @@ impl Window {
         let is_fast =
             since.is_some_and(|since| now.saturating_duration_since(since) < round_trip * 2);
         self.since = Some(now);
-        let grows = is_fast
-            && self.size < MOST_BYTES
-            && self.budget.take_for(self.client, self.size.into());
-        Some(self.grant(if grows { self.size } else { 0 }))
+        let growth = if is_fast && self.size < MOST_BYTES && self.budget.take(self.size.into()) {
+            self.size
+        } else {
+            0
+        };
+        Some(self.grant(growth))
     }
 
     /// Grows the window to [`WIDE_BYTES`] if it is smaller, the round trip is long and the budget
@@ -309,8 +240,7 @@ impl Window {
         let growth = WIDE_BYTES
             .checked_sub(self.size)
             .filter(|growth| *growth > 0)?;
-        let taken =
-            round_trip >= LONG_ROUND_TRIP && self.budget.take_early_for(self.client, growth.into());
+        let taken = round_trip >= LONG_ROUND_TRIP && self.budget.take_early(growth.into());
         taken.then(|| self.grant(growth))
     }
 
@@ -337,8 +267,7 @@ impl Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
-        self.budget
-            .give_for(self.client, (self.size - INITIAL_BYTES).into());
+        self.budget.give((self.size - INITIAL_BYTES).into());
     }
 }
 
@@ -493,81 +422,6 @@ mod tests {
         assert!(far[0].receive(WIDE_BYTES as usize) && !far[0].receive(1));
         drop(far);
         assert_eq!(budget.used(), 0);
-    }
-
-    /// A carrier's budget, in a node with plenty.
-    fn carrier() -> Arc<Budget> {
-        let budget = Budget::unassigned(SESSION_BYTES);
-        budget.assign(&Budget::new(NODE_BYTES));
-        budget
-    }
-
-    /// A window of `client` that is read as fast as it can be until it grows no more, and is then
-    /// paused.
-    fn paused(budget: &Arc<Budget>, client: ClientKey) -> Window {
-        let mut window = window(budget);
-        window.set_client(client);
-        let now = Instant::now();
-        for _ in 0..32 {
-            let half = window.size() as usize / 2;
-            assert!(window.receive(half));
-            window.consume(half, now, ROUND_TRIP).unwrap();
-        }
-        window
-    }
-
-    #[test]
-    fn paused_streams_of_one_client_left_no_growth_to_the_other_clients_of_the_carrier() {
-        let carrier = carrier();
-        let [greedy, second, third] =
-            ["greedy", "second", "third"].map(|name| ClientKey::of(&name));
-        let held: Vec<Window> = (0..8).map(|_| paused(&carrier, greedy)).collect();
-        assert!(
-            carrier.used() <= SESSION_BYTES / 2,
-            "one client has taken {}",
-            carrier.used()
-        );
-        let second = paused(&carrier, second);
-        assert_eq!(second.size(), MOST_BYTES);
-        assert_eq!(paused(&carrier, third).size(), MOST_BYTES / 2);
-        drop((held, second));
-        assert_eq!(carrier.used(), 0);
-        let by_client = carrier.by_client.as_ref().unwrap().lock();
-        assert!(by_client.is_empty(), "no entry without growth");
-    }
-
-    #[test]
-    fn one_client_alone_gets_full_windows_of_half_of_the_carriers_budget() {
-        for client in [ClientKey::UNKNOWN, ClientKey::of(&"alone")] {
-            let carrier = carrier();
-            let held = [(); 2].map(|()| paused(&carrier, client));
-            assert_eq!(held.map(|window| window.size()), [MOST_BYTES; 2]);
-        }
-    }
-
-    #[test]
-    fn a_stream_of_another_client_starts_wide_although_two_have_taken_three_quarters() {
-        let wide = u64::from(WIDE_BYTES);
-        let (carrier, node) = (Budget::unassigned(wide * 64), Budget::new(wide * 1024));
-        carrier.assign(&node);
-        let [first, second, third] = [1, 2, 3].map(|number| ClientKey::of(&number));
-        for client in [first, second] {
-            while carrier.take_for(client, wide) {}
-        }
-        assert_eq!(carrier.used(), wide * 48);
-        let widened = |client| {
-            let mut window = window(&carrier);
-            window.set_client(client);
-            window.widen(ROUND_TRIP).map(|_| window)
-        };
-        assert!(widened(first).is_none());
-        let held: Vec<Window> = (0..64).map_while(|_| widened(third)).collect();
-        assert_eq!(held.len() as u64, EARLY_RESERVE_BYTES / wide);
-        // The last quarter of the node's budget is not for the clients of one carrier.
-        drop(held);
-        while node.take(wide) {}
-        node.give(wide * 200);
-        assert!(widened(third).is_none());
     }
 
     proptest! {

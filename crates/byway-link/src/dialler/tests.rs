@@ -13,7 +13,7 @@ use crate::common::{Listening, PATIENCE, dialler, within};
 use crate::measuring::Announcer;
 use crate::mux::frame::{CONTROL, FrameKind};
 use crate::wire::{FEATURE_HOST, GoAway, Refused, Welcome};
-use crate::{Arrival, ClientKey, GrantId, GrantSecret, NodeBudget, OpenAttempts, OpenError, wire};
+use crate::{Arrival, GrantId, GrantSecret, NodeBudget, OpenAttempts, OpenError, wire};
 
 fn key() -> Key {
     Key::generate().unwrap()
@@ -552,21 +552,15 @@ async fn the_opens_for_one_visitor_are_bounded_while_carriers_fall_silent() {
         sleep(2 * TLS_STARTS).await;
         let mut attempts = OpenAttempts::default();
         let patience = Duration::from_secs(5);
-        let opened = link
-            .open_again(&open, ClientKey::UNKNOWN, patience, &mut attempts)
-            .await;
+        let opened = link.open_again(&open, patience, &mut attempts).await;
         assert!(matches!(opened, Err(OpenError::Timeout)), "{opened:?}");
         let first = opens.load(Relaxed);
         assert!(!attempts.is_used_up());
         while !attempts.is_used_up() {
-            let opened = link
-                .open_again(&open, ClientKey::UNKNOWN, patience, &mut attempts)
-                .await;
+            let opened = link.open_again(&open, patience, &mut attempts).await;
             assert!(matches!(opened, Err(OpenError::Timeout)), "{opened:?}");
         }
-        let opened = link
-            .open_again(&open, ClientKey::UNKNOWN, patience, &mut attempts)
-            .await;
+        let opened = link.open_again(&open, patience, &mut attempts).await;
         assert!(matches!(opened, Err(OpenError::Lost)), "{opened:?}");
         (first, opens.load(Relaxed))
     };

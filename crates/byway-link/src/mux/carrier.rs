@@ -21,7 +21,6 @@ use tokio_util::io::poll_read_buf;
 
 use super::core::{MuxCore, MuxOpenError, Payload, Side};
 use super::frame::{CONTROL, HEADER_BYTES, Header, Violation};
-use crate::client_key::ClientKey;
 use crate::error::CLOSED;
 use crate::gathering::Tls;
 use crate::window::Budget;
@@ -168,11 +167,6 @@ impl MuxStream {
     ) -> Poll<Result<usize, Broken>> {
         self.carrier
             .with(|core| core.poll_write(self.stream, cx, bufs))
-    }
-
-    /// See [`LinkStream::set_client`](crate::stream::LinkStream::set_client).
-    pub(crate) fn set_client(&self, client: ClientKey) {
-        self.carrier.0.lock().set_client(self.stream, client);
     }
 
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).

@@ -21,7 +21,6 @@ use self::send_order::{Next, SendOrder};
 use super::frame::{
     CONTROL, FrameKind, HEADER_BYTES, Header, MOST_PAYLOAD_BYTES, Violation, with_number,
 };
-use crate::client_key::ClientKey;
 use crate::window::{Budget, INITIAL_BYTES, LONG_ROUND_TRIP, Window};
 
 /// The most bytes of one stream that wait for the carrier.
@@ -412,13 +411,6 @@ impl MuxCore {
     pub(crate) fn is_long_path(&self) -> bool {
         self.measured
             .is_some_and(|round_trip| round_trip >= LONG_ROUND_TRIP)
-    }
-
-    /// See [`LinkStream::set_client`](crate::stream::LinkStream::set_client).
-    pub(crate) fn set_client(&mut self, stream: u32, client: ClientKey) {
-        if let Some(entry) = self.streams.get_mut(&stream) {
-            entry.recv.window.set_client(client);
-        }
     }
 
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).

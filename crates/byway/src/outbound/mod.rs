@@ -38,12 +38,12 @@ pub async fn open(engine: &Engine, allowed: &Allowed) -> Result<Dialled, Fault> 
     match allowed.outbound() {
         Outbound::Direct(target) => Box::pin(direct::open(engine, target, allowed)).await,
         Outbound::Via(parent, target) => Box::pin(via::open(engine, parent, target)).await,
-        Outbound::Exit(id, target) => {
-            Box::pin(link::open_exit(engine, id, target, client(allowed))).await
-        }
+        Outbound::Exit(id, target) => Box::pin(link::open_exit(engine, id, target)).await,
         Outbound::Service(name) => {
             // A byte stream has no Host, and no requests to report.
-            let open = link::open_service(engine, name, allowed.visitor(), client(allowed));
+            let visitor = allowed.visitor();
+            let client = visitor.map_or(Client::ANYONE, |peer| Client::of(&Asker::peer(peer.ip())));
+            let open = link::open_service(engine, name, visitor, client);
             Box::pin(open).await.map(|opened| opened.dialled)
         }
         Outbound::Pooled(_) => Err(Fault::new(
@@ -51,15 +51,5 @@ pub async fn open(engine: &Engine, allowed: &Allowed) -> Result<Dialled, Fault> 
             FaultKind::Internal,
             "a route is served by exchanges, not by streams",
         )),
-    }
-}
-
-/// The client that a stream is for: the user, otherwise the address.
-fn client(allowed: &Allowed) -> Client {
-    match (allowed.asker(), allowed.visitor()) {
-        (Asker::Own, visitor) => {
-            visitor.map_or(Client::ANYONE, |peer| Client::of(&Asker::peer(peer.ip())))
-        }
-        (asker, _) => Client::of(asker),
     }
 }

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::Wake;
 
 use super::*;
-use crate::window::WIDE_BYTES;
 use crate::wire::Code;
 
 mod bounds;
@@ -920,23 +919,4 @@ fn a_core_without_a_session_reads_no_further_than_its_control_stream_is_read() {
     core.admit(1);
     assert!(core.may_receive());
     assert_eq!(core.judge(&open), Ok(Payload::Keep));
-}
-
-#[test]
-fn paused_streams_of_one_client_over_tls_left_no_growth_to_another() {
-    let mut wire = Wire::new(16);
-    let carrier = Budget::unassigned(u64::from(WIDE_BYTES) * 16);
-    carrier.assign(&Budget::new(u64::from(WIDE_BYTES) * 64));
-    wire.cores[NEAR] = MuxCore::new(Side::Dialler, Arc::clone(&carrier));
-    wire.cores[NEAR].admit(16);
-    wire.cores[NEAR].set_round_trip(Duration::from_millis(50));
-    let widened = |wire: &mut Wire, name: &str| {
-        let (before, stream) = (carrier.used(), wire.stream());
-        wire.cores[NEAR].set_client(stream, ClientKey::of(&name));
-        wire.cores[NEAR].widen(stream);
-        carrier.used() > before
-    };
-    while widened(&mut wire, "greedy") {}
-    assert!(carrier.used() > 0 && carrier.used() <= u64::from(WIDE_BYTES) * 8);
-    assert!(widened(&mut wire, "other"));
 }
