@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 
 use super::retry_budget::RetryBudget;
 use crate::config::{Plan, RouteId, RoutePlan};
@@ -16,7 +17,8 @@ use crate::route::Outbound;
 
 /// See the head of the file.
 pub struct RouteStates {
-    by_id: ArcSwap<HashMap<RouteId, Arc<RouteState>>>,
+    /// Looked up for each request. The keys come from the config, so a fast hash is safe.
+    by_id: ArcSwap<HashMap<RouteId, Arc<RouteState>, RandomState>>,
     /// State of requests without a route, or whose route was removed.
     other: Arc<RouteState>,
 }

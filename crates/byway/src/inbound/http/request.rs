@@ -205,21 +205,6 @@ impl Asked<'_> {
             }
         })
     }
-
-    /// The key of the connections that serve it; none for a route, whose upstreams have theirs.
-    fn pool_key(&self, cx: &RequestContext<'_>, allowed: &Allowed) -> Option<PoolKey> {
-        match (&self.what, allowed.outbound()) {
-            (What::Target(target), _) => Some(PoolKey::Egress {
-                generation: cx.plan.generation,
-                listener: cx.connection.settings.listener(),
-                user: self.user.clone(),
-                target: target.clone(),
-            }),
-            // A service behind a link has no upstreams to balance.
-            (What::Path { .. }, Outbound::Service(name)) => Some(PoolKey::Service(name.clone())),
-            (What::Path { .. }, _) => None,
-        }
-    }
 }
 
 /// Policy, and the action that it permits.
@@ -240,14 +225,36 @@ async fn perform(
         let opened = connect::open(engine, downstream.conn, request, &allowed).await;
         return opened.map(Served::Tunnel);
     }
-    let is_egress = matches!(asked.what, What::Target(_));
-    if is_egress
-        && !downstream.conn.has_outflow()
-        && let Some(outflow) = tunnel::slow_reader_guard(engine, &allowed)
-    {
-        downstream.conn.send_through(outflow);
-    }
     let limits = &cx.frontend.limits;
+    let (origin, target, forwarded, max_body) = match asked.what {
+        What::Path {
+            target, trusted, ..
+        } => {
+            let forwarded = Forwarded {
+                peer: cx.peer_text.map(IpText::as_str),
+                trusted,
+                proto: "http",
+                request_id: header.id.as_str(),
+            };
+            let origin = service_key(&allowed);
+            (origin, target, Some(forwarded), allowed.max_body())
+        }
+        What::Target(target) => {
+            if !downstream.conn.has_outflow()
+                && let Some(outflow) = tunnel::slow_reader_guard(engine, &allowed)
+            {
+                downstream.conn.send_through(outflow);
+            }
+            let origin = PoolKey::Egress {
+                generation: cx.plan.generation,
+                listener: cx.connection.settings.listener(),
+                user: asked.user,
+                target,
+            };
+            let target = Cow::Borrowed(request.path_and_query());
+            (Some(origin), target, None, limits.max_body)
+        }
+    };
     let exchange = ExchangeRequest {
         engine,
         pool: &cx.connection.pool,
@@ -255,31 +262,25 @@ async fn perform(
         route_state: engine.route_states.state_for(allowed.outbound()),
         client: asked.client,
         allowed: &allowed,
-        origin: asked.pool_key(cx, &allowed),
+        origin,
         limits,
-        max_body: match is_egress {
-            true => limits.max_body,
-            false => allowed.max_body(),
-        },
-        target: match &asked.what {
-            What::Path { target, .. } => target,
-            What::Target(_) => request.path_and_query(),
-        },
-        forwarded: match &asked.what {
-            What::Path { trusted, .. } => Some(Forwarded {
-                peer: cx.peer_text.map(IpText::as_str),
-                trusted: *trusted,
-                proto: "http",
-                request_id: header.id.as_str(),
-            }),
-            What::Target(_) => None,
-        },
+        max_body,
+        target: &target,
+        forwarded,
         scope: &cx.connection.scope,
         is_last: cx.is_last,
         begun: header.begun,
     };
     let after = forward(&exchange, downstream.conn, downstream.timer, moved).await?;
     Ok(Served::Exchange(after))
+}
+
+/// A service behind a link has no upstreams to balance: its connections are pooled under its name.
+fn service_key(allowed: &Allowed) -> Option<PoolKey> {
+    match allowed.outbound() {
+        Outbound::Service(name) => Some(PoolKey::Service(name.clone())),
+        _ => None,
+    }
 }
 
 /// Responds to a fault if nothing was sent yet, records how the request ended, and decides about
