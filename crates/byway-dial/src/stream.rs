@@ -109,6 +109,11 @@ pub trait Pipe: Send {
     /// Makes the drop an orderly close (written bytes are sent, then FIN) instead of a reset.
     fn close_on_drop(&mut self);
 
+    /// Counts the memory that it shares with other streams for another client from now on: a number
+    /// that is equal for the streams of one client, and 0 if the client is not known. Sockets share
+    /// none.
+    fn count_for(&mut self, _client: u64) {}
+
     /// Called after a write or [`Pipe::poll_broken`] has failed: whether reads still return
     /// everything that the peer sent before the failure, and then `Fin` only if the peer's FIN came
     /// before the failure.
@@ -329,6 +334,10 @@ impl Pipe for Stream {
 
     fn close_on_drop(&mut self) {
         self.pipe().close_on_drop();
+    }
+
+    fn count_for(&mut self, client: u64) {
+        self.pipe().count_for(client);
     }
 
     fn is_still_readable(&self) -> bool {
@@ -663,6 +672,10 @@ impl Pipe for Tls {
 
     fn close_on_drop(&mut self) {
         self.wire_mut().close_on_drop();
+    }
+
+    fn count_for(&mut self, client: u64) {
+        self.wire_mut().count_for(client);
     }
 }
 

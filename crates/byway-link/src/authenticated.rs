@@ -23,6 +23,7 @@ use crate::congestion::Congestion;
 use crate::connections::Connections;
 use crate::control::{ControlError, ControlStream};
 use crate::error::LinkError;
+use crate::fair_budget::FairBudget;
 use crate::gathering::Tls;
 use crate::key::Fingerprint;
 use crate::link::{CarrierSlot, Link, Settings};
@@ -32,7 +33,7 @@ use crate::node_budget::NodeBudget;
 use crate::pending::Attached;
 use crate::quic::Quic;
 use crate::stream::LinkStream;
-use crate::window::{Budget, SESSION_BYTES};
+use crate::window::CARRIER_BYTES;
 use crate::wire::{Control, Refusal, Refused};
 
 /// How long a refused peer may take to read the refusal.
@@ -55,7 +56,7 @@ pub(crate) struct Authenticated {
     streams: u32,
     /// The bytes by which windows of its streams may grow, from its session's share of the node's
     /// budget.
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) budget: Arc<FairBudget>,
     node_budget: NodeBudget,
 }
 
@@ -129,7 +130,7 @@ fn over_streams<T: Transport + Send + 'static>(
     settings: &Settings,
     runtime: &Handle,
 ) -> Authenticated {
-    let (budget, tasks) = (Budget::unassigned(SESSION_BYTES), TaskTracker::new());
+    let (budget, tasks) = (FairBudget::carrier(CARRIER_BYTES), TaskTracker::new());
     let (mux, control, driver) = MuxCarrier::new(io, side, Arc::clone(&budget));
     let carrier = PendingCarrier::mux(mux, connections, peer, &tasks);
     let driven = carrier.watch();
@@ -168,7 +169,7 @@ pub(crate) fn over_quic(
     settings: &Settings,
     runtime: &Handle,
 ) -> Authenticated {
-    let (budget, node_budget) = (Budget::unassigned(SESSION_BYTES), settings.budget.clone());
+    let (budget, node_budget) = (FairBudget::carrier(CARRIER_BYTES), settings.budget.clone());
     let carrier = PendingCarrier::quic(quic.clone(), &budget, &tasks);
     let watched: CarrierHandle = carrier.watch();
     tasks.spawn_on(

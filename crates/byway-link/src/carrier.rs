@@ -16,15 +16,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::allowance::Allowance;
+use crate::budget::Budget;
 use crate::connections::Connections;
 use crate::credit::Credits;
+use crate::fair_budget::FairBudget;
 use crate::large_packets::Dialled;
 use crate::mux::carrier::MuxCarrier;
 use crate::mux::core::MuxOpenError;
 use crate::open_streams::OpenStreams;
 use crate::quic::Quic;
 use crate::stream::{Counted, LinkStream};
-use crate::window::Budget;
 use crate::wire::Credit;
 
 /// The kind of carrier.
@@ -98,7 +99,7 @@ impl PendingCarrier {
         Self::new(Over::Mux(mux, connections), peer, tasks)
     }
 
-    pub(crate) fn quic(quic: Quic, budget: &Arc<Budget>, tasks: &TaskTracker) -> Self {
+    pub(crate) fn quic(quic: Quic, budget: &Arc<FairBudget>, tasks: &TaskTracker) -> Self {
         let (peer, credits) = (
             Some(quic.peer()),
             Credits::new(quic.side(), Arc::clone(budget)),

@@ -20,8 +20,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::client_key::ClientKey;
+use crate::fair_budget::FairBudget;
 use crate::mux::core::Side;
-use crate::window::{Budget, INITIAL_BYTES, Window};
+use crate::window::{INITIAL_BYTES, Window};
 use crate::wire::{Credit, MOST_GRANTS, StreamCredit};
 
 /// The round trip before one was measured.
@@ -41,7 +43,7 @@ struct Inner {
     /// By stream, the credit that was granted and not sent yet.
     ungranted: Mutex<HashMap<u64, u32>>,
     has_credit: Notify,
-    budget: Arc<Budget>,
+    budget: Arc<FairBudget>,
     round_trip_us: AtomicU64,
 }
 
@@ -71,7 +73,7 @@ pub(crate) struct Overflow;
 
 impl Credits {
     /// Credits without streams, for the carrier's `side`; windows grow from `budget`.
-    pub(crate) fn new(side: Side, budget: Arc<Budget>) -> Self {
+    pub(crate) fn new(side: Side, budget: Arc<FairBudget>) -> Self {
         Self(Arc::new(Inner {
             theirs: match side {
                 Side::Dialler => 1,
@@ -245,6 +247,11 @@ impl StreamCredits {
         true
     }
 
+    /// See [`LinkStream::set_client`](crate::stream::LinkStream::set_client).
+    pub(crate) fn set_client(&mut self, client: ClientKey) {
+        self.window.set_client(client);
+    }
+
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).
     pub(crate) fn widen(&mut self) {
         if let Some(grant) = self
@@ -287,6 +294,7 @@ impl Drop for StreamCredits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fair_budget::Limits;
 
     fn left(stream: &StreamCredits) -> Option<usize> {
         match stream.poll_left(&Context::from_waker(Waker::noop())) {
@@ -303,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_stream_sends_what_it_has_credit_for_and_waits_for_more() {
-        let credits = Credits::new(Side::Dialler, Budget::new(0));
+        let credits = Credits::new(Side::Dialler, FairBudget::node(Limits::NONE));
         let stream = credits.stream(4);
         assert_eq!(left(&stream), Some(INITIAL_BYTES as usize));
         stream.spend(INITIAL_BYTES as usize);
@@ -315,7 +323,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_consumed_is_granted_again_in_one_message_for_many_streams() {
-        let credits = Credits::new(Side::Dialler, Budget::new(0));
+        let credits = Credits::new(Side::Dialler, FairBudget::node(Limits::NONE));
         let mut streams: Vec<_> = (0..3).map(|id| credits.stream(id)).collect();
         for stream in &mut streams {
             assert!(stream.consume(INITIAL_BYTES as usize / 2));
@@ -336,7 +344,7 @@ mod tests {
 
     #[test]
     fn credit_that_overtakes_the_stream_of_the_peer_is_kept_for_it() {
-        let credits = Credits::new(Side::Dialler, Budget::new(0));
+        let credits = Credits::new(Side::Dialler, FairBudget::node(Limits::NONE));
         credits.allow(100);
         credits.granted(&grant(5, 100)).unwrap();
         credits.granted(&grant(5, 10)).unwrap();
@@ -351,7 +359,7 @@ mod tests {
 
     #[test]
     fn credit_for_streams_that_never_come_is_kept_up_to_the_stream_limit() {
-        let credits = Credits::new(Side::Dialler, Budget::new(0));
+        let credits = Credits::new(Side::Dialler, FairBudget::node(Limits::NONE));
         assert_eq!(
             credits.granted(&grant(1, 1)),
             Err(Overflow),
@@ -367,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_sends_beyond_its_credit_or_grants_too_much_is_detected() {
-        let credits = Credits::new(Side::Dialler, Budget::new(0));
+        let credits = Credits::new(Side::Dialler, FairBudget::node(Limits::NONE));
         let mut stream = credits.stream(0);
         assert!(!stream.consume(INITIAL_BYTES as usize + 1));
         assert_eq!(credits.granted(&grant(0, u32::MAX)), Err(Overflow));

@@ -30,6 +30,7 @@ use self::carriers::{AttachedCarrier, SessionCarriers};
 pub(crate) use self::carriers::{CarrierSlot, NoCarrierSlot};
 pub use self::open_attempts::OpenAttempts;
 use crate::carrier::{Carrier, UnannouncedStream, Unanswered};
+use crate::client_key::ClientKey;
 use crate::congestion::Congestion;
 use crate::control::SharedPreference;
 use crate::gathering::Gathering;
@@ -133,6 +134,7 @@ pub struct Inbox {
 pub struct IncomingStream {
     stream: LinkStream,
     peer: Option<SocketAddr>,
+    holder: Holder,
     unannounced: UnannouncedStream,
     _permit: OwnedSemaphorePermit,
 }
@@ -305,14 +307,20 @@ impl Link {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(&self, open: &Open, patience: Duration) -> Result<OpenedStream, OpenError> {
-        self.open_again(open, patience, &mut OpenAttempts::default())
+        let mut attempts = OpenAttempts::default();
+        self.open_again(open, ClientKey::UNKNOWN, patience, &mut attempts)
             .await
     }
 
-    /// The same for a visitor whose open may have been sent before, on this or another session. An
-    /// open that its carrier does not answer is sent again on one that does. Each may make the far
+    /// The same for a visitor whose open may have been sent before, on this or another session. What
+    /// the window of the stream takes counts for `client`, on both sides; [`Pipe::count_for`] changes
+    /// that on this side, when another client uses the stream.
+    ///
+    /// An open that its carrier does not answer is sent again on one that does. Each may make the far
     /// side connect; all connections but the one that is used are closed without a byte. When
     /// `attempts` are used up, the result is [`OpenError::Lost`].
+    ///
+    /// [`Pipe::count_for`]: byway_dial::Pipe::count_for
     ///
     /// Cancel safe: a stream that is given up is reset.
     ///
@@ -321,12 +329,17 @@ impl Link {
     pub async fn open_again(
         &self,
         open: &Open,
+        client: ClientKey,
         patience: Duration,
         attempts: &mut OpenAttempts,
     ) -> Result<OpenedStream, OpenError> {
         let deadline = Instant::now() + patience;
         let mut first = Vec::new();
-        wire::encode(open, &mut first);
+        let open = Open {
+            client: client.number(),
+            ..open.clone()
+        };
+        wire::encode(&open, &mut first);
         // The other side would reset the stream.
         if first.len() > wire::LENGTH_BYTES + wire::MOST_ASK_BYTES {
             return Err(OpenError::Bad(format!(
@@ -344,7 +357,7 @@ impl Link {
             let moved = self.until(|link| attached.ping_control.is_overdue() && !link.is_silent());
             let may_move = attempts.may_move();
             tokio::select! {
-                asked = timeout_at(deadline, ask(&attached, &first, attempts)) => {
+                asked = timeout_at(deadline, ask(&attached, &first, client, attempts)) => {
                     let (stream, answer) = asked.map_err(|_| OpenError::Timeout)??;
                     break (attached.carrier, stream, answer);
                 }
@@ -491,6 +504,7 @@ impl fmt::Debug for Link {
 async fn ask(
     attached: &AttachedCarrier,
     first: &[u8],
+    client: ClientKey,
     attempts: &mut OpenAttempts,
 ) -> Result<(LinkStream, Result<Answer, NotRead>), OpenError> {
     let asked = async {
@@ -500,6 +514,7 @@ async fn ask(
             .await
             .map_err(|_| OpenError::Lost)?;
         attempts.note_sent();
+        stream.set_client(client);
         stream.widen();
         let answer = read_message::<Answer>(&mut stream).await;
         Ok::<_, OpenError>((stream, answer))
@@ -522,6 +537,7 @@ async fn ask(
 
 async fn accept(
     carrier: Carrier,
+    holder: Holder,
     streams: mpsc::Sender<IncomingStream>,
     unannounced: Arc<Semaphore>,
 ) {
@@ -533,6 +549,7 @@ async fn accept(
             let arrived = IncomingStream {
                 stream,
                 peer: carrier.peer(),
+                holder,
                 unannounced: carrier.unannounced(),
                 _permit: permit,
             };
@@ -560,13 +577,15 @@ impl IncomingStream {
     /// Why there is no such message, as a text for the log.
     pub async fn asked(mut self) -> Result<(Open, PendingOpen), String> {
         match read_message::<Open>(&mut self.stream).await {
-            Ok(open) => Ok((
-                open,
-                PendingOpen {
+            Ok(open) => {
+                self.stream
+                    .set_client(ClientKey::named_in(&open, self.holder));
+                let pending = PendingOpen {
                     stream: self.stream,
                     unanswered: self.unannounced.announced(),
-                },
-            )),
+                };
+                Ok((open, pending))
+            }
             Err(NotRead::Bad(bad)) => {
                 self.stream.reset(wire::Code::Protocol.number());
                 Err(bad.to_string())

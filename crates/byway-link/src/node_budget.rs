@@ -12,9 +12,11 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
+use crate::budget::Budget;
+use crate::fair_budget::{FairBudget, Limits};
 use crate::join::GrantId;
 use crate::key::Fingerprint;
-use crate::window::{Budget, NODE_BYTES};
+use crate::window::NODE_BYTES;
 
 /// The bytes by which the windows of all QUIC connections of a node together may grow: 1 GiB. They
 /// use memory only if a peer sends data that is not read.
@@ -33,7 +35,7 @@ pub(crate) enum Holder {
 #[derive(Clone, Debug)]
 pub(crate) struct Share {
     /// For windows of streams.
-    pub(crate) streams: Arc<Budget>,
+    pub(crate) streams: Arc<FairBudget>,
     /// For windows of QUIC connections.
     pub(crate) connections: Arc<Budget>,
 }
@@ -44,7 +46,7 @@ pub struct NodeBudget(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    streams: Arc<Budget>,
+    streams: Arc<FairBudget>,
     connections: Arc<Budget>,
     shares: Mutex<Shares>,
 }
@@ -53,7 +55,7 @@ struct Inner {
 struct Shares {
     /// Entries of holders without a carrier are removed once there are twice as many entries as
     /// holders with one.
-    by_holder: HashMap<Holder, [Weak<Budget>; 2]>,
+    by_holder: HashMap<Holder, (Weak<FairBudget>, Weak<Budget>)>,
     prune_at: usize,
 }
 
@@ -67,10 +69,10 @@ impl Default for NodeBudget {
 }
 
 impl NodeBudget {
-    /// A budget of `streams` bytes for the windows of streams, and of `connections` bytes for those
-    /// of QUIC connections.
-    pub fn of(streams: u64, connections: u64) -> Self {
-        let (streams, connections) = (Budget::new(streams), Budget::new(connections));
+    /// A budget of `streams` for the windows of streams, and of `connections` bytes for those of
+    /// QUIC connections.
+    pub fn of(streams: Limits, connections: u64) -> Self {
+        let (streams, connections) = (FairBudget::node(streams), Budget::new(connections));
         Self(Arc::new(Inner {
             streams,
             connections,
@@ -87,18 +89,17 @@ impl NodeBudget {
     pub(crate) fn share(&self, holder: Holder) -> Share {
         let mut shares = self.0.shares.lock();
         let known = shares.by_holder.get(&holder);
-        let [streams, connections] =
-            [(0, &self.0.streams), (1, &self.0.connections)].map(|(nth, of)| {
-                let in_use = known.and_then(|known| known.get(nth)?.upgrade());
-                in_use.unwrap_or_else(|| Budget::share_of(of))
-            });
-        shares
-            .by_holder
-            .insert(holder, [&streams, &connections].map(Arc::downgrade));
+        let streams = known.and_then(|(streams, _)| streams.upgrade());
+        let streams = streams.unwrap_or_else(|| FairBudget::grant(&self.0.streams));
+        let connections = known.and_then(|(_, connections)| connections.upgrade());
+        let connections = connections.unwrap_or_else(|| Budget::share_of(&self.0.connections));
+        let in_use = (Arc::downgrade(&streams), Arc::downgrade(&connections));
+        shares.by_holder.insert(holder, in_use);
         if shares.by_holder.len() >= shares.prune_at {
-            shares
-                .by_holder
-                .retain(|_, known| known.iter().any(|known| known.strong_count() > 0));
+            let in_use = |(streams, connections): &(Weak<FairBudget>, Weak<Budget>)| {
+                streams.strong_count() + connections.strong_count() > 0
+            };
+            shares.by_holder.retain(|_, known| in_use(known));
             shares.prune_at = shares.by_holder.len() * 2 + FEW;
         }
         drop(shares);
@@ -112,101 +113,24 @@ impl NodeBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::window::{EARLY_RESERVE_BYTES, WIDE_BYTES, Window};
-
-    const ROUND_TRIP: std::time::Duration = std::time::Duration::from_millis(50);
 
     const fn grant(number: u8) -> Holder {
         Holder::Grant(GrantId::from_bytes([number; 6]))
     }
 
-    /// A carrier of `holder`.
-    fn carrier(node: &NodeBudget, holder: Holder) -> Arc<Budget> {
-        let budget = Budget::unassigned(u64::MAX);
-        budget.assign(&node.share(holder).streams);
-        budget
-    }
-
-    /// Takes all that is left, in steps of 1 byte.
-    fn take_all(budget: &Budget) -> u64 {
-        std::iter::repeat_with(|| budget.take(1))
-            .take_while(|taken| *taken)
-            .count() as u64
-    }
-
-    #[test]
-    fn one_grant_cannot_take_the_whole_window_budget() {
-        let node = NodeBudget::of(100, 0);
-        let [first, again, second, third] =
-            [1, 1, 2, 3].map(|number| carrier(&node, grant(number)));
-        assert_eq!(take_all(&first), 50);
-        assert_eq!(take_all(&again), 0, "another carrier of the same grant");
-        assert_eq!((take_all(&second), take_all(&third)), (25, 12));
-        first.give(50);
-        assert_eq!((take_all(&third), take_all(&again)), (25, 19));
-    }
-
-    #[test]
-    fn one_grant_cannot_keep_the_streams_of_all_others_at_the_first_window() {
-        let node = NodeBudget::of(u64::from(WIDE_BYTES) * 16, 0);
-        let widened = |holder| {
-            let budget = carrier(&node, holder);
-            let windows = (0..64).map(|_| Window::new(Arc::clone(&budget)));
-            let wide = |mut window: Window| window.widen(ROUND_TRIP).map(|_| window);
-            windows.filter_map(wide).collect::<Vec<_>>()
-        };
-        let held = [grant(1), grant(1), grant(2)].map(widened);
-        assert_eq!(
-            held.each_ref().map(Vec::len),
-            [6, 0, 4],
-            "a quarter is reserved for streams that are read, but for the reserve of a grant"
-        );
-    }
-
-    #[test]
-    fn a_grant_that_has_used_its_share_cannot_keep_the_streams_of_others_at_the_first_window() {
-        let node = NodeBudget::of(u64::from(WIDE_BYTES) * 16, 0);
-        let greedy = carrier(&node, grant(1));
-        while greedy.take(u64::from(WIDE_BYTES)) {}
-        assert_eq!(greedy.used(), u64::from(WIDE_BYTES) * 8);
-        let mut window = Window::new(carrier(&node, grant(2)));
-        assert!(window.widen(ROUND_TRIP).is_some());
-    }
-
-    #[test]
-    fn two_grants_cannot_keep_the_streams_of_all_others_at_the_first_window() {
-        let node = NodeBudget::of(u64::from(WIDE_BYTES) * 64, 0);
-        let greedy = [1, 2].map(|number| carrier(&node, grant(number)));
-        for budget in &greedy {
-            while budget.take(u64::from(WIDE_BYTES)) {}
-        }
-        assert_eq!(node.used(), u64::from(WIDE_BYTES) * 48);
-        let budget = carrier(&node, grant(3));
-        let mut windows: Vec<_> = (0..64).map(|_| Window::new(Arc::clone(&budget))).collect();
-        let widened = windows
-            .iter_mut()
-            .filter_map(|w| w.widen(ROUND_TRIP))
-            .count();
-        assert_eq!(widened as u64, EARLY_RESERVE_BYTES / u64::from(WIDE_BYTES));
-        // Beyond its reserve it has no more than before, and the greedy ones get none.
-        assert!(
-            Window::new(Arc::clone(&greedy[0]))
-                .widen(ROUND_TRIP)
-                .is_none()
-        );
-    }
-
     #[test]
     fn a_share_is_forgotten_when_its_last_carrier_has_ended_and_kept_as_long_as_one_has_not() {
         let node = NodeBudget::default();
-        let kept = carrier(&node, grant(0));
-        assert!(kept.take(7));
+        let kept = node.share(grant(0));
+        assert!(kept.connections.take(7));
         for number in 0..10_000_u16 {
             let [high, low] = number.to_be_bytes();
             drop(node.share(Holder::Grant(GrantId::from_bytes([1, 1, 1, 1, high, low]))));
         }
         assert!(node.0.shares.lock().by_holder.len() <= 2 * FEW + 2);
-        assert_eq!(node.share(grant(0)).streams.used(), 7);
+        let again = node.share(grant(0));
+        assert_eq!(again.connections.used(), 7);
+        assert!(Arc::ptr_eq(&again.streams, &kept.streams));
         drop(kept);
     }
 }

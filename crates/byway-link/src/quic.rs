@@ -37,7 +37,9 @@ use self::lingering::Lingering;
 use self::pump::{ORDERED_BYTES, Peeked, Pumped};
 use self::reassembly::Reassembly;
 use self::windows::{Widened, Windows};
+use crate::budget::Budget;
 use crate::carrier::Sent;
+use crate::client_key::ClientKey;
 use crate::congestion::{Congestion, let_question_out};
 use crate::credit::{Credits, StreamCredits};
 use crate::error::CLOSED;
@@ -45,7 +47,7 @@ use crate::key::{Fingerprint, Key};
 use crate::mux::core::Side;
 use crate::stream::Counted;
 use crate::tls;
-use crate::window::{Budget, MOST_BYTES};
+use crate::window::MOST_BYTES;
 
 /// A connection without incoming packets for this long is dead. The session's own pings give up
 /// sooner; this is for the handshake and for a session that cannot send pings.
@@ -655,6 +657,13 @@ impl QuicStream {
     /// Whether it yields to others: not the control stream, and no stream with its first bytes.
     const fn has_much_to_write(&self) -> bool {
         self.credits.is_some() && self.written >= FIRST_BYTES
+    }
+
+    /// See [`LinkStream::set_client`](crate::stream::LinkStream::set_client).
+    pub(crate) fn set_client(&mut self, client: ClientKey) {
+        if let Some(credits) = &mut self.credits {
+            credits.set_client(client);
+        }
     }
 
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).

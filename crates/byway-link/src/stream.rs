@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use byway_dial::{Broken, Pipe, Read, Stream};
 
+use crate::client_key::ClientKey;
 use crate::mux::carrier::MuxStream;
 use crate::open_streams::{OpenStream, OpenStreams};
 use crate::quic::QuicStream;
@@ -66,6 +67,14 @@ impl LinkStream {
     pub(crate) fn answered(mut self, answered: Counted) -> Self {
         self._answered = Some(answered);
         self
+    }
+
+    /// Counts what its window takes for `client` from now on.
+    pub(crate) fn set_client(&mut self, client: ClientKey) {
+        match &mut self.kind {
+            CarrierStream::Mux(stream) => stream.set_client(client),
+            CarrierStream::Quic(stream) => stream.set_client(client),
+        }
     }
 
     /// Lets the peer send more at once than the initial window, on a path whose round trip is long
@@ -125,6 +134,10 @@ impl Pipe for LinkStream {
             CarrierStream::Mux(stream) => stream.reset(code),
             CarrierStream::Quic(stream) => stream.reset(code),
         }
+    }
+
+    fn count_for(&mut self, client: u64) {
+        self.set_client(ClientKey::numbered(client));
     }
 
     fn close_on_drop(&mut self) {

@@ -1,21 +1,20 @@
-//! Window: how much a peer may send on one stream before it is consumed; and the budgets that
-//! windows grow from.
+//! Window: how much a peer may send on one stream before it is consumed.
 //!
 //! In:    bytes received, bytes consumed, the time and the round-trip time.
 //! Out:   credit to grant, or that the peer has exceeded it.
-//! Never: takes back what was granted; never grows beyond the budget of its stream, session or
-//!        node.
+//! Never: takes back what was granted; never grows beyond the share of its stream, client, carrier
+//!        or grant ([`fair_budget`](crate::fair_budget)).
 //!
 //! A window starts with [`INITIAL_BYTES`], so a stalled stream holds little. It doubles when half
 //! of it is consumed within two round trips, since the last grant or since the first bytes were
 //! consumed: then a peer on this path would have to wait for credit. On a path with a long round
-//! trip, a stream that is known to be wanted starts with [`WIDE_BYTES`], while at least a quarter
-//! of the budgets is free, or within [`EARLY_RESERVE_BYTES`]. What one grant may take of a node's budget is decided in
-//! [`node_budget`](crate::node_budget).
+//! trip, a stream that is known to be wanted starts with [`WIDE_BYTES`].
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use crate::client_key::ClientKey;
+use crate::fair_budget::{FairBudget, Limits, Purpose};
 
 /// The initial window of every stream; part of the protocol, known to both sides.
 pub const INITIAL_BYTES: u32 = 32 * 1024;
@@ -24,10 +23,6 @@ pub const INITIAL_BYTES: u32 = 32 * 1024;
 /// sender's first round trips carry.
 pub const WIDE_BYTES: u32 = 256 * 1024;
 
-/// Early credit that one grant may have although more than three quarters of the node's budget are
-/// taken: four streams.
-pub const EARLY_RESERVE_BYTES: u64 = 4 * WIDE_BYTES as u64;
-
 /// A path with at least this round trip is long: below it, the first credit arrives before the
 /// window is used up.
 pub(crate) const LONG_ROUND_TRIP: Duration = Duration::from_millis(5);
@@ -35,151 +30,27 @@ pub(crate) const LONG_ROUND_TRIP: Duration = Duration::from_millis(5);
 /// The largest window of a stream: 1 Gbit/s at 128 ms.
 pub const MOST_BYTES: u32 = 16 * 1024 * 1024;
 
-/// How much the windows of one carrier may grow in total.
-pub const SESSION_BYTES: u64 = 64 * 1024 * 1024;
+/// What the windows of one carrier may take beyond their first size: 64 MiB of growth, a quarter of
+/// which one stream alone can have, and early credit for 109 streams.
+pub const CARRIER_BYTES: Limits = Limits {
+    early_bytes: 24 * 1024 * 1024,
+    growth_bytes: 64 * 1024 * 1024,
+};
 
-/// How much the windows of one node may grow in total.
-pub const NODE_BYTES: u64 = 256 * 1024 * 1024;
+/// What the windows of one node may take beyond their first size: 256 MiB in all.
+pub const NODE_BYTES: Limits = Limits {
+    early_bytes: 96 * 1024 * 1024,
+    growth_bytes: 160 * 1024 * 1024,
+};
 
-/// A limited number of bytes that can be taken and given back. A budget may be part of another.
-#[derive(Debug)]
-pub struct Budget {
-    limit: u64,
-    used: AtomicU64,
-    /// The outermost budget must keep this many times as much free as is taken of this one.
-    leaves: u64,
-    /// While no more than this is taken here, early credit may take all of the outer budgets.
-    early_reserve: u64,
-    outer: Outer,
-}
-
-#[derive(Debug)]
-enum Outer {
-    None,
-    /// Until it is assigned, nothing can be taken.
-    Of(OnceLock<Arc<Budget>>),
-}
-
-impl Budget {
-    fn with(limit: u64, leaves: u64, outer: Outer) -> Arc<Self> {
-        Arc::new(Self::made(limit, leaves, 0, outer))
-    }
-
-    const fn made(limit: u64, leaves: u64, early_reserve: u64, outer: Outer) -> Self {
-        Self {
-            limit,
-            used: AtomicU64::new(0),
-            leaves,
-            early_reserve,
-            outer,
-        }
-    }
-
-    /// A budget that is not part of another.
-    pub fn new(limit: u64) -> Arc<Self> {
-        Self::with(limit, 0, Outer::None)
-    }
-
-    /// A budget that also draws on `outer`.
-    pub fn within(limit: u64, outer: &Arc<Self>) -> Arc<Self> {
-        Self::with(limit, 0, Outer::Of(OnceLock::from(Arc::clone(outer))))
-    }
-
-    /// A part of `outer` that always leaves as much free there as it has taken itself.
-    pub(crate) fn share_of(outer: &Arc<Self>) -> Arc<Self> {
-        let outer = Outer::Of(OnceLock::from(Arc::clone(outer)));
-        Arc::new(Self::made(u64::MAX, 1, EARLY_RESERVE_BYTES, outer))
-    }
-
-    /// A budget of a carrier that belongs to no session yet: nothing can be taken before
-    /// [`Budget::assign`].
-    pub(crate) fn unassigned(limit: u64) -> Arc<Self> {
-        Self::with(limit, 0, Outer::Of(OnceLock::new()))
-    }
-
-    /// The same without a limit of its own; it always leaves `times` as much free as it has taken
-    /// itself.
-    pub(crate) fn unassigned_leaving(times: u64) -> Arc<Self> {
-        Self::with(u64::MAX, times, Outer::Of(OnceLock::new()))
-    }
-
-    /// Makes it a part of `outer`. Only the first call has an effect.
-    pub(crate) fn assign(&self, outer: &Arc<Self>) {
-        if let Outer::Of(unknown) = &self.outer {
-            unknown.get_or_init(|| Arc::clone(outer));
-        }
-    }
-
-    /// Takes `bytes` if that many are left, here and in all outer budgets.
-    pub fn take(&self, bytes: u64) -> bool {
-        self.take_below(bytes, |limit| limit, 0)
-    }
-
-    /// The same for optional uses: only while no more than three quarters are taken, or
-    /// [`EARLY_RESERVE_BYTES`] by one grant. Two grants can take three quarters of a node's budget;
-    /// the reserve is for the others.
-    pub fn take_early(&self, bytes: u64) -> bool {
-        self.take_below(bytes, |limit| limit / 4 * 3, 0)
-    }
-
-    /// Takes `bytes`, or else a half, a quarter and so on, but at least `least`. Returns how many.
-    pub(crate) fn take_some(&self, bytes: u64, least: u64) -> u64 {
-        let mut some = bytes;
-        while some > 0 && !self.take(some) {
-            some = if some > least {
-                (some / 2).max(least)
-            } else {
-                0
-            };
-        }
-        some
-    }
-
-    /// Takes up to `part` of each limit; `left` is what must stay free of that in the outermost
-    /// budget.
-    fn take_below(&self, bytes: u64, part: fn(u64) -> u64, left: u64) -> bool {
-        let more = |used: u64| {
-            let sum = used.checked_add(bytes)?;
-            (sum.checked_add(left)? <= part(self.limit)).then_some(sum)
-        };
-        let Ok(before) = self.used.fetch_update(Relaxed, Relaxed, more) else {
-            return false;
-        };
-        let left = left.max(self.leaves.saturating_mul(before + bytes));
-        let is_reserved = before + bytes <= self.early_reserve;
-        let part = if is_reserved { |limit| limit } else { part };
-        let granted = match &self.outer {
-            Outer::None => true,
-            Outer::Of(outer) => outer
-                .get()
-                .is_some_and(|outer| outer.take_below(bytes, part, left)),
-        };
-        if !granted {
-            self.used.fetch_sub(bytes, Relaxed);
-        }
-        granted
-    }
-
-    /// Gives back taken bytes.
-    pub fn give(&self, bytes: u64) {
-        self.used.fetch_sub(bytes, Relaxed);
-        if let Outer::Of(outer) = &self.outer
-            && let Some(outer) = outer.get()
-        {
-            outer.give(bytes);
-        }
-    }
-
-    /// How many bytes are taken.
-    pub fn used(&self) -> u64 {
-        self.used.load(Relaxed)
-    }
-}
-
-/// See the file header.
+/// How much the peer may send on one stream.
 #[derive(Debug)]
 pub struct Window {
-    budget: Arc<Budget>,
+    budget: Arc<FairBudget>,
+    /// What it has taken counts for this client.
+    client: ClientKey,
+    /// The part of its size that was early credit.
+    early: u32,
     size: u32,
     /// How much the peer may still send.
     open: u32,
@@ -190,15 +61,44 @@ pub struct Window {
 }
 
 impl Window {
-    /// A window of [`INITIAL_BYTES`] that grows from `budget`.
-    pub fn new(budget: Arc<Budget>) -> Self {
+    /// A window of [`INITIAL_BYTES`] that grows from `budget`, for a client that is not known.
+    pub fn new(budget: Arc<FairBudget>) -> Self {
         Self {
             budget,
+            client: ClientKey::UNKNOWN,
+            early: 0,
             size: INITIAL_BYTES,
             open: INITIAL_BYTES,
             ungranted: 0,
             since: None,
         }
+    }
+
+    /// Counts what it has taken and what it will take for `client`.
+    pub fn set_client(&mut self, client: ClientKey) {
+        if client == self.client {
+            return;
+        }
+        for purpose in Purpose::ALL {
+            let taken = self.taken(purpose);
+            if taken > 0 {
+                self.budget.move_to(purpose, self.client, client, taken);
+            }
+        }
+        self.client = client;
+    }
+
+    /// What it has taken for `purpose`.
+    fn taken(&self, purpose: Purpose) -> u64 {
+        u64::from(match purpose {
+            Purpose::Early => self.early,
+            Purpose::Growth => self.size - INITIAL_BYTES - self.early,
+        })
+    }
+
+    fn take(&self, purpose: Purpose, bytes: u32) -> bool {
+        let own = self.taken(purpose);
+        self.budget.take(purpose, self.client, own, bytes.into())
     }
 
     /// Accounts for received bytes. `false`: the peer had no credit for them.
@@ -226,12 +126,8 @@ impl Window {
         let is_fast =
             since.is_some_and(|since| now.saturating_duration_since(since) < round_trip * 2);
         self.since = Some(now);
-        let growth = if is_fast && self.size < MOST_BYTES && self.budget.take(self.size.into()) {
-            self.size
-        } else {
-            0
-        };
-        Some(self.grant(growth))
+        let grows = is_fast && self.size < MOST_BYTES && self.take(Purpose::Growth, self.size);
+        Some(self.grant(if grows { self.size } else { 0 }))
     }
 
     /// Grows the window to [`WIDE_BYTES`] if it is smaller, the round trip is long and the budget
@@ -240,8 +136,11 @@ impl Window {
         let growth = WIDE_BYTES
             .checked_sub(self.size)
             .filter(|growth| *growth > 0)?;
-        let taken = round_trip >= LONG_ROUND_TRIP && self.budget.take_early(growth.into());
-        taken.then(|| self.grant(growth))
+        let is_wide = round_trip >= LONG_ROUND_TRIP && self.take(Purpose::Early, growth);
+        is_wide.then(|| {
+            self.early += growth;
+            self.grant(growth)
+        })
     }
 
     /// Counts all received bytes as consumed: there is no reader any more. Returns the credit to
@@ -267,7 +166,12 @@ impl Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
-        self.budget.give((self.size - INITIAL_BYTES).into());
+        for purpose in Purpose::ALL {
+            let taken = self.taken(purpose);
+            if taken > 0 {
+                self.budget.give(purpose, self.client, taken);
+            }
+        }
     }
 }
 
@@ -279,13 +183,18 @@ mod tests {
 
     const ROUND_TRIP: Duration = Duration::from_millis(50);
 
-    fn window(budget: &Arc<Budget>) -> Window {
+    /// A budget of `bytes` for each purpose.
+    fn budget(bytes: u64) -> Arc<FairBudget> {
+        FairBudget::node(Limits::both(bytes))
+    }
+
+    fn window(budget: &Arc<FairBudget>) -> Window {
         Window::new(Arc::clone(budget))
     }
 
     #[test]
     fn credit_is_granted_when_half_a_window_was_consumed() {
-        let mut window = window(&Budget::new(0));
+        let mut window = window(&budget(0));
         let now = Instant::now();
         assert!(window.receive(INITIAL_BYTES as usize));
         assert!(!window.receive(1), "the window is used up");
@@ -300,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_window_grows_with_the_path_and_returns_its_budget() {
-        let budget = Budget::new(u64::from(MOST_BYTES));
+        let budget = budget(CARRIER_BYTES.growth_bytes);
         let mut window = window(&budget);
         let mut now = Instant::now();
         let mut pump = |window: &mut Window, gap: Duration| {
@@ -325,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_first_half_of_a_window_that_is_consumed_quickly_did_not_double_it() {
-        let budget = Budget::new(1 << 22);
+        let budget = budget(1 << 22);
         let now = Instant::now();
         for (gap, grown) in [(ROUND_TRIP, true), (ROUND_TRIP * 2, false)] {
             let mut window = window(&budget);
@@ -347,14 +256,10 @@ mod tests {
 
     #[test]
     fn an_exhausted_budget_keeps_windows_small_and_stalls_no_stream() {
-        let node = Budget::new(u64::from(INITIAL_BYTES));
-        let (one, other) = (
-            Budget::within(1 << 30, &node),
-            Budget::within(1 << 30, &node),
-        );
-        let (mut first, mut second) = (window(&one), window(&other));
+        let node = budget(u64::from(INITIAL_BYTES) * 5);
         let now = Instant::now();
-        for window in [&mut first, &mut second] {
+        let mut windows = [(); 3].map(|()| window(&node));
+        for window in &mut windows {
             for _ in 0..4 {
                 let half = window.size() as usize / 2;
                 assert!(window.receive(half));
@@ -362,39 +267,17 @@ mod tests {
             }
         }
         assert_eq!(
-            (first.size(), second.size()),
-            (2 * INITIAL_BYTES, INITIAL_BYTES)
+            windows
+                .each_ref()
+                .map(|window| window.size() / INITIAL_BYTES),
+            [2, 2, 1]
         );
-        assert_eq!(
-            (one.used(), other.used(), node.used()),
-            (u64::from(INITIAL_BYTES), 0, u64::from(INITIAL_BYTES))
-        );
-    }
-
-    #[test]
-    fn a_budget_grants_a_part_where_not_all_is_left() {
-        let budget = Budget::new(100);
-        assert_eq!(
-            [
-                budget.take_some(64, 10),
-                budget.take_some(64, 10),
-                budget.take_some(64, 10)
-            ],
-            [64, 32, 0]
-        );
-        assert_eq!(
-            (
-                budget.take_some(4, 10),
-                budget.take_some(4, 10),
-                budget.used()
-            ),
-            (4, 0, 100)
-        );
+        assert_eq!(node.used(), 2 * u64::from(INITIAL_BYTES));
     }
 
     #[test]
     fn discarded_bytes_are_granted_again_and_only_once() {
-        let mut window = window(&Budget::new(1 << 22));
+        let mut window = window(&budget(1 << 22));
         assert_eq!(window.forgo(), None);
         assert!(window.receive(INITIAL_BYTES as usize / 2 - 1));
         assert_eq!(window.forgo(), None, "the peer has credit left");
@@ -407,16 +290,16 @@ mod tests {
     }
 
     #[test]
-    fn a_wanted_stream_on_a_long_path_starts_wide_while_a_quarter_of_the_budget_is_free() {
-        let budget = Budget::new(u64::from(WIDE_BYTES) * 4);
+    fn a_wanted_stream_on_a_long_path_starts_wide_while_there_is_early_credit() {
+        let budget = budget(u64::from(WIDE_BYTES) * 8);
         let mut near = window(&budget);
         assert_eq!(near.widen(Duration::from_millis(1)), None);
-        let mut far: Vec<Window> = (0..4).map(|_| window(&budget)).collect();
+        let mut far: Vec<Window> = (0..8).map(|_| window(&budget)).collect();
         let widened = far
             .iter_mut()
             .filter_map(|window| window.widen(ROUND_TRIP))
             .count();
-        assert_eq!(widened, 3, "the rest is for streams that are read");
+        assert_eq!(widened, 6, "the rest is for others");
         assert_eq!(far[0].size(), WIDE_BYTES);
         assert_eq!(far[0].widen(ROUND_TRIP), None, "only once");
         assert!(far[0].receive(WIDE_BYTES as usize) && !far[0].receive(1));
@@ -424,10 +307,36 @@ mod tests {
         assert_eq!(budget.used(), 0);
     }
 
+    #[test]
+    fn what_a_window_has_taken_moves_to_the_client_that_its_stream_is_for_now() {
+        let carrier = FairBudget::carrier(CARRIER_BYTES);
+        carrier.assign(&FairBudget::grant(&FairBudget::node(NODE_BYTES)));
+        let [first, second] = ["first", "second"].map(|name| ClientKey::of(&name));
+        let mut window = window(&carrier);
+        window.set_client(first);
+        window.widen(ROUND_TRIP).unwrap();
+        let now = Instant::now();
+        for _ in 0..4 {
+            let half = window.size() as usize / 2;
+            assert!(window.receive(half));
+            window.consume(half, now, ROUND_TRIP).unwrap();
+        }
+        let taken = u64::from(window.size() - INITIAL_BYTES);
+        assert!(taken > u64::from(WIDE_BYTES));
+        assert_eq!(carrier.used_by(first), taken);
+        window.set_client(second);
+        assert_eq!(
+            (carrier.used_by(first), carrier.used_by(second)),
+            (0, taken)
+        );
+        drop(window);
+        assert_eq!((carrier.used(), carrier.used_by(second)), (0, 0));
+    }
+
     proptest! {
         #[test]
         fn a_peer_never_holds_more_than_the_window(steps in prop::collection::vec((0_usize..40_000, 0_usize..40_000), 1..200)) {
-            let mut window = window(&Budget::new(1 << 22));
+            let mut window = window(&budget(1 << 22));
             let (mut buffered, now) = (0_usize, Instant::now());
             for (sent, read) in steps {
                 if window.receive(sent) {

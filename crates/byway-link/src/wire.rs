@@ -539,6 +539,11 @@ pub struct Open {
     /// The client's address, for the log of the receiver; empty if not known.
     #[prost(string, tag = "5")]
     pub visitor: String,
+    /// A number that is equal for all streams of one client of the sender, and says nothing else
+    /// about it; it is different after a restart. The receiver shares its memory between them. 0 if
+    /// not known.
+    #[prost(fixed64, tag = "6")]
+    pub client: u64,
 }
 
 /// [`Open::network`]: a TCP stream.

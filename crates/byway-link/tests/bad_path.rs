@@ -6,8 +6,10 @@ mod common;
 
 use std::time::Duration;
 
-use byway_dial::{Read, Stream};
-use byway_link::{Carriers, JoinString, Key, Settings};
+use byway_dial::{Pipe, Read, Stream};
+use byway_link::window::{CARRIER_BYTES, INITIAL_BYTES, WIDE_BYTES};
+use byway_link::wire::Open;
+use byway_link::{Carriers, ClientKey, JoinString, Key, NodeBudget, OpenAttempts, Settings};
 use common::shaped::{Change, ShapedPath};
 use common::{Listening, Side, dialler, read_to_end};
 use lab::shaping::counts::Cause;
@@ -23,19 +25,22 @@ struct Across {
     dialler: Side,
     acceptor: Side,
     path: ShapedPath,
+    /// Of the dialler and of the acceptor.
+    budgets: [NodeBudget; 2],
     _listening: Listening,
 }
 
 impl Across {
     async fn new(seed: u64, changes: &[Change]) -> Self {
-        let settings = Settings::default();
-        let listening = Listening::new(Key::generate().unwrap(), settings.clone()).await;
+        let [near, far] = [(); 2].map(|()| Settings::default());
+        let budgets = [&near, &far].map(|settings| settings.budget.clone());
+        let listening = Listening::new(Key::generate().unwrap(), far).await;
         let path = ShapedPath::to(listening.address, seed, changes).await;
         let join = JoinString {
             address: byway_dial::Target::Addr(path.address),
             ..listening.join()
         };
-        let dialler = dialler(join, Carriers::Quic, Key::generate().unwrap(), settings);
+        let dialler = dialler(join, Carriers::Quic, Key::generate().unwrap(), near);
         let welcoming = async { listening.pending().await.welcome().await.unwrap() };
         let (dialled, accepted) = tokio::join!(dialler.connect(1, 1, PATIENCE), welcoming);
         let (dialler, acceptor) = (Side::new(dialled.unwrap()), Side::new(accepted));
@@ -43,6 +48,7 @@ impl Across {
             dialler,
             acceptor,
             path,
+            budgets,
             _listening: listening,
         }
     }
@@ -136,4 +142,69 @@ async fn new_streams_do_not_wait_behind_uploads_that_fill_the_send_window() {
         sent.unwrap();
         assert_eq!(received.unwrap(), b"a question");
     }
+}
+
+impl Across {
+    /// A stream that the dialler opens for a client. The acceptor learns that it is another one than
+    /// before, and no address.
+    async fn open_for(&self, client: ClientKey) -> [Stream; 2] {
+        let open = Open {
+            service: 1,
+            ..Open::default()
+        };
+        let mut attempts = OpenAttempts::default();
+        let link = &self.dialler.link;
+        let (opened, answered) = tokio::join!(
+            link.open_again(&open, client, PATIENCE, &mut attempts),
+            async {
+                let (_, asked) = self.acceptor.next_asked().await;
+                asked.opened(None, None, false).await
+            },
+        );
+        [opened.unwrap().stream, answered.unwrap()]
+    }
+
+    fn used(&self) -> [u64; 2] {
+        self.budgets.each_ref().map(NodeBudget::used)
+    }
+}
+
+#[tokio::test]
+async fn idle_streams_of_one_client_kept_those_of_another_at_the_first_window() {
+    let shape = Shape {
+        delay: Duration::from_millis(5),
+        ..Shape::default()
+    };
+    let across = Across::new(5, &[(0, shape)]).await;
+    let [greedy, other] = ["greedy", "other"].map(|name| ClientKey::of(&name));
+    let wide = u64::from(WIDE_BYTES - INITIAL_BYTES);
+    let mut held = Vec::new();
+    // Streams start wide once the round trip was measured.
+    let filling = async {
+        loop {
+            let before = across.used();
+            let stream = across.open_for(greedy).await;
+            if across.used() != before {
+                held.push(stream);
+            } else if before.iter().all(|used| *used > 0) {
+                return before;
+            }
+        }
+    };
+    let full = timeout(PATIENCE, filling).await.expect("a stall");
+    assert!(
+        full.iter()
+            .all(|used| *used <= CARRIER_BYTES.early_bytes / 2),
+        "{full:?}"
+    );
+    held.push(across.open_for(other).await);
+    assert_eq!(across.used(), full.map(|used| used + wide));
+    // What another client uses now leaves room for new streams, on the side that knows it.
+    drop(held.pop());
+    for [near, _] in &mut held[..4] {
+        near.count_for(other.number());
+    }
+    held.push(across.open_for(greedy).await);
+    let [near, far] = full;
+    assert_eq!(across.used(), [near + wide, far]);
 }

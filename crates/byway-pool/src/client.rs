@@ -26,7 +26,8 @@ impl Client {
         ))
     }
 
-    pub(crate) fn number(self) -> u64 {
+    /// Its number; 0 for [`Client::ANYONE`].
+    pub fn number(self) -> u64 {
         self.0.map_or(0, NonZeroU64::get)
     }
 

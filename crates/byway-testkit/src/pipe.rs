@@ -125,6 +125,11 @@ impl Control {
         self.wire.lock().lanes[1 - self.me].room() == 0
     }
 
+    /// The clients that [`Pipe::count_for`] was called with on this end, in order.
+    pub fn counted_for(&self) -> Vec<u64> {
+        self.wire.lock().ends[self.me].counted_for.clone()
+    }
+
     /// Whether the other end was dropped, with or without a close.
     pub fn peer_is_gone(&self) -> bool {
         self.wire.lock().ends[1 - self.me].gone
@@ -145,6 +150,7 @@ struct End {
     reset: Option<u32>,
     gone: bool,
     paused: bool,
+    counted_for: Vec<u64>,
     reader: Option<Waker>,
     writer: Option<Waker>,
     watcher: Option<Waker>,
@@ -313,6 +319,10 @@ impl Pipe for MemoryPipe {
 
     fn reset(&mut self, code: u32) {
         self.wire.lock().reset_by(self.me, code);
+    }
+
+    fn count_for(&mut self, client: u64) {
+        self.wire.lock().ends[self.me].counted_for.push(client);
     }
 
     fn close_on_drop(&mut self) {

@@ -4,6 +4,7 @@
 //! Out:   what they receive, and how it ended.
 //! Never: sleeps; a wait that takes too long fails the test, at once where the clock is paused.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -148,15 +149,26 @@ impl Bench {
         Peer::new(far)
     }
 
+    /// The client end of a new connection from `peer`.
+    pub(crate) fn connect_client_from(&self, peer: SocketAddr) -> Peer {
+        let (near, far) = pipe::pair();
+        let info = ConnectionInfo {
+            peer: Some(peer),
+            ..ConnectionInfo::default()
+        };
+        let stream = near.into_stream();
+        self.serve_accepted(Accepted { stream, info });
+        Peer::new(far)
+    }
+
     /// Serves a connection as the listener would.
     pub(crate) fn serve(&self, stream: Stream) {
-        let (accepted, context) = (
-            Accepted {
-                stream,
-                info: ConnectionInfo::default(),
-            },
-            self.context.clone(),
-        );
+        let info = ConnectionInfo::default();
+        self.serve_accepted(Accepted { stream, info });
+    }
+
+    fn serve_accepted(&self, accepted: Accepted) {
+        let context = self.context.clone();
         let (plan, listener) = context.plan().unwrap();
         self.context.scope.spawn("connection", async move {
             match &listener.role {

@@ -12,10 +12,10 @@ use tokio_util::task::TaskTracker;
 
 use super::order::{HELD_BYTES, HELD_CHUNKS};
 use super::*;
+use crate::fair_budget::{FairBudget, Limits};
 use crate::mux::carrier::{MuxCarrier, MuxStream};
 use crate::mux::core::Side;
 use crate::mux::frame::{self, FrameKind};
-use crate::window::Budget;
 use crate::wire::Code;
 
 /// The timeout of anything that must happen.
@@ -134,7 +134,11 @@ async fn write(stream: &MuxStream, mut bytes: &[u8]) {
 async fn a_connection_that_stopped_kept_the_others_of_its_bundle_from_taking_bytes_on_a_long_path()
 {
     let (bundle, mut peer) = against_a_test(64);
-    let (carrier, _control, driver) = MuxCarrier::new(bundle, Side::Dialler, Budget::new(1 << 30));
+    let (carrier, _control, driver) = MuxCarrier::new(
+        bundle,
+        Side::Dialler,
+        FairBudget::node(Limits::both(1 << 30)),
+    );
     carrier.admit(8);
     carrier.set_round_trip(Duration::from_millis(50));
     let stream = carrier.open(&[7]).unwrap();
@@ -155,7 +159,11 @@ async fn a_connection_that_stopped_kept_the_others_of_its_bundle_from_taking_byt
 #[tokio::test]
 async fn what_a_peer_asked_for_was_not_answered_while_one_connection_of_a_bundle_stood_still() {
     let (bundle, mut peer) = against_a_test(64);
-    let (carrier, _control, driver) = MuxCarrier::new(bundle, Side::Dialler, Budget::new(1 << 30));
+    let (carrier, _control, driver) = MuxCarrier::new(
+        bundle,
+        Side::Dialler,
+        FairBudget::node(Limits::both(1 << 30)),
+    );
     carrier.admit(0);
     let stream = carrier.open(&[7]).unwrap();
     let tasks = TaskTracker::new();

@@ -10,10 +10,11 @@ use super::*;
 use crate::Congestion;
 use crate::common::raw::{RawKey, RawPeer, frame};
 use crate::common::{Listening, PATIENCE, dialler, within};
+use crate::fair_budget::{FairBudget, Limits, Purpose};
 use crate::measuring::Announcer;
 use crate::mux::frame::{CONTROL, FrameKind};
 use crate::wire::{FEATURE_HOST, GoAway, Refused, Welcome};
-use crate::{Arrival, GrantId, GrantSecret, NodeBudget, OpenAttempts, OpenError, wire};
+use crate::{Arrival, ClientKey, GrantId, GrantSecret, NodeBudget, OpenAttempts, OpenError, wire};
 
 fn key() -> Key {
     Key::generate().unwrap()
@@ -164,7 +165,7 @@ async fn a_cancelled_hello_closes_its_carrier() {
 #[tokio::test]
 async fn carriers_of_one_grant_drew_on_the_budget_of_the_node_as_if_each_were_alone() {
     let settings = Settings {
-        budget: NodeBudget::of(100, 0),
+        budget: NodeBudget::of(Limits::both(400), 0),
         ..Settings::default()
     };
     let listening = Listening::by_tcp_alone(key(), settings).await;
@@ -182,15 +183,28 @@ async fn carriers_of_one_grant_drew_on_the_budget_of_the_node_as_if_each_were_al
             .await;
         let pending = listening.pending().await;
         let budget = Arc::clone(&pending.arrived.budget);
-        assert!(!budget.take(1), "it is not welcomed yet");
+        assert_eq!(take_all(&budget), 0, "it is not welcomed yet");
         held.push((peer, pending.welcome().await.unwrap()));
         budgets.push(budget);
     }
+    let first = take_all(&budgets[0]);
+    assert!((190..=200).contains(&first), "half of the node: {first}");
     assert_eq!(
-        [&budgets[0], &budgets[1]].map(|budget| budget.take_some(50, 10)),
-        [50, 0]
+        take_all(&budgets[1]),
+        0,
+        "another carrier of the same grant"
     );
-    assert_eq!(budgets[2].take_some(50, 10), 25, "the other grant");
+    let other = take_all(&budgets[2]);
+    assert!((90..=100).contains(&other), "the other grant: {other}");
+}
+
+/// Takes all that is left for streams of different clients. Returns how much that was.
+fn take_all(budget: &FairBudget) -> u64 {
+    let mut taken = 0;
+    while budget.take(Purpose::Growth, ClientKey::numbered(taken + 1), 0, 1) {
+        taken += 1;
+    }
+    taken
 }
 
 #[tokio::test]
@@ -552,15 +566,21 @@ async fn the_opens_for_one_visitor_are_bounded_while_carriers_fall_silent() {
         sleep(2 * TLS_STARTS).await;
         let mut attempts = OpenAttempts::default();
         let patience = Duration::from_secs(5);
-        let opened = link.open_again(&open, patience, &mut attempts).await;
+        let opened = link
+            .open_again(&open, ClientKey::UNKNOWN, patience, &mut attempts)
+            .await;
         assert!(matches!(opened, Err(OpenError::Timeout)), "{opened:?}");
         let first = opens.load(Relaxed);
         assert!(!attempts.is_used_up());
         while !attempts.is_used_up() {
-            let opened = link.open_again(&open, patience, &mut attempts).await;
+            let opened = link
+                .open_again(&open, ClientKey::UNKNOWN, patience, &mut attempts)
+                .await;
             assert!(matches!(opened, Err(OpenError::Timeout)), "{opened:?}");
         }
-        let opened = link.open_again(&open, patience, &mut attempts).await;
+        let opened = link
+            .open_again(&open, ClientKey::UNKNOWN, patience, &mut attempts)
+            .await;
         assert!(matches!(opened, Err(OpenError::Lost)), "{opened:?}");
         (first, opens.load(Relaxed))
     };

@@ -209,6 +209,7 @@ impl Link {
         self.spawn(served);
         self.spawn(accept(
             carrier.clone(),
+            self.holder(),
             self.0.streams.clone(),
             Arc::clone(&self.0.unannounced),
         ));

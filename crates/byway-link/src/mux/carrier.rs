@@ -21,9 +21,10 @@ use tokio_util::io::poll_read_buf;
 
 use super::core::{MuxCore, MuxOpenError, Payload, Side};
 use super::frame::{CONTROL, HEADER_BYTES, Header, Violation};
+use crate::client_key::ClientKey;
 use crate::error::CLOSED;
+use crate::fair_budget::FairBudget;
 use crate::gathering::Tls;
-use crate::window::Budget;
 
 /// The most bytes that one poll of the driver moves in each direction, so that it never holds its
 /// thread for long.
@@ -75,7 +76,7 @@ impl MuxCarrier {
     pub(crate) fn new<T: Transport>(
         io: T,
         side: Side,
-        budget: Arc<Budget>,
+        budget: Arc<FairBudget>,
     ) -> (Self, MuxStream, Driver<T>) {
         let carrier = Self(Arc::new(Mutex::new(MuxCore::new(side, budget))));
         let control = MuxStream {
@@ -167,6 +168,11 @@ impl MuxStream {
     ) -> Poll<Result<usize, Broken>> {
         self.carrier
             .with(|core| core.poll_write(self.stream, cx, bufs))
+    }
+
+    /// See [`LinkStream::set_client`](crate::stream::LinkStream::set_client).
+    pub(crate) fn set_client(&self, client: ClientKey) {
+        self.carrier.0.lock().set_client(self.stream, client);
     }
 
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).

@@ -21,7 +21,9 @@ use self::send_order::{Next, SendOrder};
 use super::frame::{
     CONTROL, FrameKind, HEADER_BYTES, Header, MOST_PAYLOAD_BYTES, Violation, with_number,
 };
-use crate::window::{Budget, INITIAL_BYTES, LONG_ROUND_TRIP, Window};
+use crate::client_key::ClientKey;
+use crate::fair_budget::FairBudget;
+use crate::window::{INITIAL_BYTES, LONG_ROUND_TRIP, Window};
 
 /// The most bytes of one stream that wait for the carrier.
 const STREAM_QUEUE_BYTES: usize = 256 * 1024;
@@ -121,7 +123,7 @@ pub(crate) struct MuxCore {
     queued_bytes: usize,
     /// Streams whose writer waits for the session's queue.
     starved: Vec<u32>,
-    budget: Arc<Budget>,
+    budget: Arc<FairBudget>,
     round_trip: Duration,
     /// The last measurement, if there is one.
     measured: Option<Duration>,
@@ -190,7 +192,7 @@ impl MuxCore {
     /// A carrier that has just been authenticated. Until [`Self::admit`] it has only the control
     /// stream, and reads no further than the reader of that stream: the frames after a welcome are
     /// checked once the welcome was handled.
-    pub(crate) fn new(side: Side, budget: Arc<Budget>) -> Self {
+    pub(crate) fn new(side: Side, budget: Arc<FairBudget>) -> Self {
         let mut core = Self {
             side,
             streams: HashMap::new(),
@@ -411,6 +413,13 @@ impl MuxCore {
     pub(crate) fn is_long_path(&self) -> bool {
         self.measured
             .is_some_and(|round_trip| round_trip >= LONG_ROUND_TRIP)
+    }
+
+    /// See [`LinkStream::set_client`](crate::stream::LinkStream::set_client).
+    pub(crate) fn set_client(&mut self, stream: u32, client: ClientKey) {
+        if let Some(entry) = self.streams.get_mut(&stream) {
+            entry.recv.window.set_client(client);
+        }
     }
 
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).

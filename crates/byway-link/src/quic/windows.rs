@@ -17,7 +17,8 @@ use std::sync::Arc;
 use quinn::VarInt;
 
 use super::WINDOW_STEP_BYTES;
-use crate::window::{Budget, INITIAL_BYTES};
+use crate::budget::Budget;
+use crate::window::INITIAL_BYTES;
 
 /// The window grows by at least this, even where less than it needs is available.
 const LEAST_STEP_BYTES: u64 = 256 * 1024;
@@ -96,6 +97,7 @@ impl Windows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fair_budget::Limits;
     use crate::join::GrantId;
     use crate::node_budget::{Holder, NodeBudget, WIDENED_BYTES};
 
@@ -147,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_window_that_needs_more_room_than_is_left_got_none_of_it() {
-        let node = NodeBudget::of(0, 8 << 20);
+        let node = NodeBudget::of(Limits::NONE, 8 << 20);
         let mut widened = connection(&node, 1);
         let first = widened.announced;
         // A connection has at most a quarter.

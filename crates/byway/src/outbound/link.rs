@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use byway_dial::{Dialled, Target};
 use byway_link::wire::Open;
-use byway_link::{Link, Name, OpenAttempts, OpenError};
+use byway_link::{ClientKey, Link, Name, OpenAttempts, OpenError};
 use byway_pool::Client;
 use tokio::time::{Instant, timeout_at};
 
@@ -21,8 +21,13 @@ use crate::fault::{Deadline, Fault, FaultKind, Who};
 /// How long a reachable exit may take to connect: its own deadlines are shorter.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Opens `target` through the exit of the link `id`.
-pub async fn open_exit(engine: &Engine, id: &str, target: &Target) -> Result<Dialled, Fault> {
+/// Opens `target` through the exit of the link `id`, for `client`.
+pub async fn open_exit(
+    engine: &Engine,
+    id: &str,
+    target: &Target,
+    client: Client,
+) -> Result<Dialled, Fault> {
     let exit = engine.link_table.exit(id).ok_or_else(|| {
         Fault::new(
             Who::Us,
@@ -48,10 +53,11 @@ pub async fn open_exit(engine: &Engine, id: &str, target: &Target) -> Result<Dia
     };
     // A request that got no response is sent again on the next session.
     let (deadline, mut attempts) = (Instant::now() + SESSION_PATIENCE, OpenAttempts::default());
+    let client = ClientKey::numbered(client.number());
     loop {
         let link = session(&*exit, deadline).await?;
         let opened = tokio::select! {
-            opened = link.open_again(&open, OPEN_TIMEOUT, &mut attempts) => opened,
+            opened = link.open_again(&open, client, OPEN_TIMEOUT, &mut attempts) => opened,
             () = link.silent_at(deadline) => return Err(away(&*exit)),
         };
         match opened {

@@ -33,17 +33,30 @@ use crate::route::{Allowed, Outbound};
 /// # Cancel safety
 /// Safe: a connection that is not complete is closed.
 pub async fn open(engine: &Engine, allowed: &Allowed) -> Result<Dialled, Fault> {
+    open_for(engine, allowed, client(allowed)).await
+}
+
+/// The same for `client`, where it is not that of the connection.
+///
+/// # Errors
+/// As [`open`].
+///
+/// # Cancel safety
+/// As [`open`].
+pub async fn open_for(
+    engine: &Engine,
+    allowed: &Allowed,
+    client: Client,
+) -> Result<Dialled, Fault> {
     // Boxed: a dial is short, and the stream that it opens may live for days and would keep its
     // memory.
     match allowed.outbound() {
         Outbound::Direct(target) => Box::pin(direct::open(engine, target, allowed)).await,
         Outbound::Via(parent, target) => Box::pin(via::open(engine, parent, target)).await,
-        Outbound::Exit(id, target) => Box::pin(link::open_exit(engine, id, target)).await,
+        Outbound::Exit(id, target) => Box::pin(link::open_exit(engine, id, target, client)).await,
         Outbound::Service(name) => {
             // A byte stream has no Host, and no requests to report.
-            let visitor = allowed.visitor();
-            let client = visitor.map_or(Client::ANYONE, |peer| Client::of(&Asker::peer(peer.ip())));
-            let open = link::open_service(engine, name, visitor, client);
+            let open = link::open_service(engine, name, allowed.visitor(), client);
             Box::pin(open).await.map(|opened| opened.dialled)
         }
         Outbound::Pooled(_) => Err(Fault::new(
@@ -51,5 +64,15 @@ pub async fn open(engine: &Engine, allowed: &Allowed) -> Result<Dialled, Fault> 
             FaultKind::Internal,
             "a route is served by exchanges, not by streams",
         )),
+    }
+}
+
+/// The client that a stream is for: the user, otherwise the address.
+fn client(allowed: &Allowed) -> Client {
+    match (allowed.asker(), allowed.visitor()) {
+        (Asker::Own, visitor) => {
+            visitor.map_or(Client::ANYONE, |peer| Client::of(&Asker::peer(peer.ip())))
+        }
+        (asker, _) => Client::of(asker),
     }
 }

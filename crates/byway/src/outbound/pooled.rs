@@ -8,7 +8,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use byway_dial::{DialError, Dialled, ServerName, Target, TlsError};
+use byway_dial::{DialError, Dialled, Pipe, ServerName, Target, TlsError};
 use byway_pool::{AcquireError, Acquired, Client, Lease, Pool};
 
 use super::balance::Walk;
@@ -161,7 +161,9 @@ pub async fn lease_egress(
                     .with_host(opened.host)
                     .with_reports(opened.reports))
             }
-            _ => Ok(Conn::new(super::open(engine, allowed).await?.stream)),
+            _ => Ok(Conn::new(
+                super::open_for(engine, allowed, client).await?.stream,
+            )),
         }
     };
     let (lease, slot) = lease_from(engine, pool, origin, want, timing, || Box::pin(open())).await?;
@@ -193,7 +195,11 @@ async fn lease_from<'a>(
         Freshness::New => pool.acquire_fresh_for(origin, want.client).await,
     };
     match acquired.map_err(|error| limit_reached(engine, origin, &error))? {
-        Acquired::Lease(lease) => Ok((lease, slot)),
+        Acquired::Lease(mut lease) => {
+            // Another client may have opened it.
+            lease.stream().count_for(want.client.number());
+            Ok((lease, slot))
+        }
         Acquired::Open(permit) => {
             timing.enter(Phase::Connect);
             let opened = open().await;

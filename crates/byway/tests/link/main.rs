@@ -112,7 +112,7 @@ fn links_of<const N: usize>(server: &Server, services: [&str; N]) -> usize {
 }
 
 /// The most memory that a node with one session may hold, however its streams are scheduled: 64 MiB
-/// of window growth ([`byway_link::window::SESSION_BYTES`]), for which QUIC holds up to 2.5 times
+/// of window growth ([`byway_link::window::CARRIER_BYTES`]), for which QUIC holds up to 2.5 times
 /// as much, since it keeps the received datagrams; 16 MiB of unsent bytes; 64 MiB in front of the
 /// spill; 16 MiB of free and queued buffers. The program itself is not included.
 const MOST_HELD_KIB: u64 = (64 * 5 / 2 + 16 + 64 + 16) * 1024;

@@ -26,6 +26,7 @@ use std::task::Waker;
 
 use super::super::frame::FrameKind;
 use super::*;
+use crate::fair_budget::Limits;
 use crate::window::INITIAL_BYTES;
 
 /// Runs a script.
@@ -40,7 +41,7 @@ pub fn mux(data: &[u8]) {
     } else {
         Side::Acceptor
     };
-    let budget = Budget::new(1 << 20);
+    let budget = FairBudget::node(Limits::both(1 << 20));
     let wire = Arc::new(Mutex::new(Wire::default()));
     let (carrier, control, driver) =
         MuxCarrier::new(Io(Arc::clone(&wire)), side, Arc::clone(&budget));

@@ -10,6 +10,7 @@ use super::super::frame::{FrameKind, MOST_PAYLOAD_BYTES, with_number};
 use super::*;
 use crate::carrier::PendingCarrier;
 use crate::connections::Connections;
+use crate::fair_budget::Limits;
 
 /// The timeout of anything that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -20,8 +21,8 @@ async fn within<T>(waiting: impl Future<Output = T>) -> T {
 
 impl Transport for AsIo {}
 
-fn budget() -> Arc<Budget> {
-    Budget::new(1 << 30)
+fn budget() -> Arc<FairBudget> {
+    FairBudget::node(Limits::both(1 << 30))
 }
 
 /// A carrier whose peer is the test, with `most_bytes` between them in each direction.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::Wake;
 
 use super::*;
+use crate::fair_budget::Limits;
 use crate::wire::Code;
 
 mod bounds;
@@ -28,7 +29,7 @@ struct Wire {
     /// Bytes of a frame that has not arrived completely.
     arrived: [VecDeque<u8>; 2],
     judged: [Option<(Header, Payload)>; 2],
-    budgets: [Arc<Budget>; 2],
+    budgets: [Arc<FairBudget>; 2],
     now: Instant,
     /// Only the cores send: no frame was injected.
     only_cores_send: bool,
@@ -36,7 +37,10 @@ struct Wire {
 
 impl Wire {
     fn new(most: u32) -> Self {
-        let budgets = [Budget::new(BUDGET), Budget::new(BUDGET)];
+        let budgets = [
+            FairBudget::node(Limits::both(BUDGET)),
+            FairBudget::node(Limits::both(BUDGET)),
+        ];
         Self {
             cores: [Side::Dialler, Side::Acceptor].map(|side| {
                 let mut core = MuxCore::new(side, Arc::clone(&budgets[side as usize]));
@@ -436,8 +440,8 @@ fn a_window_grows_for_a_reader_that_keeps_up_and_returns_its_budget_at_the_end()
     }
     assert_eq!(
         wire.budgets[FAR].used(),
-        31 * u64::from(INITIAL_BYTES),
-        "the next doubling is beyond the budget"
+        7 * u64::from(INITIAL_BYTES),
+        "one stream has at most a quarter of the budget"
     );
     assert!(received > 10 * WINDOW);
     wire.cores[NEAR].release(stream, false);
@@ -891,7 +895,7 @@ fn a_stream_that_is_opened_after_a_control_message_arrives_after_it() {
 
 #[test]
 fn a_core_without_a_session_reads_no_further_than_its_control_stream_is_read() {
-    let mut core = MuxCore::new(Side::Acceptor, Budget::new(BUDGET));
+    let mut core = MuxCore::new(Side::Acceptor, FairBudget::node(Limits::both(BUDGET)));
     assert!(!core.may_receive(), "no task waits for a message");
     let mut room = [0; 10];
     assert!(

@@ -16,7 +16,8 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::super::*;
-use crate::window::{Budget, INITIAL_BYTES};
+use crate::fair_budget::{FairBudget, Limits};
+use crate::window::INITIAL_BYTES;
 
 /// Sends without limit, so that losses do not slow it down.
 #[derive(Clone)]
@@ -167,7 +168,7 @@ fn credits(near: &Quic, far: &Quic) -> (Credits, Credits) {
     let made = [near, far].map(|quic| {
         quic.allow(8);
         quic.grown(64 * 1024 * 1024);
-        Credits::new(quic.side(), Budget::new(1 << 30))
+        Credits::new(quic.side(), FairBudget::node(Limits::both(1 << 30)))
     });
     made[0].set_round_trip(Duration::from_secs(60));
     made.into()

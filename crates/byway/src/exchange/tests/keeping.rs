@@ -1,14 +1,17 @@
-//! An idle connection is probed by a system call only when something may have arrived.
+//! Connections that are used again: an idle one is probed by a system call only when something may
+//! have arrived, and counts for the client that uses it now.
 
 use std::task::Poll;
 
 use byway_dial::Stream;
 use byway_pool::{Conn as _, Probe};
+use byway_testkit::pipe;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::http::conn::Conn;
 use crate::runtime::reactor_tick;
+use crate::testing::{Bench, Peer};
 
 async fn pair() -> (Conn, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -56,4 +59,28 @@ async fn a_connection_with_unread_or_unsent_bytes_is_never_clean() {
     reactor_tick::advance();
     assert!(kept.may_be_readable());
     assert_eq!(kept.probe(), Probe::Dirty);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_used_again_counted_for_the_client_before() {
+    let bench = Bench::edge("");
+    let (near, far) = pipe::pair();
+    let counted = near.control();
+    bench.add_idle_connection(near.into_stream()).await;
+    let mut upstream = Peer::new(far);
+    for client in ["192.0.2.1:1", "192.0.2.2:1", "192.0.2.1:2"] {
+        let mut client = bench.connect_client_from(client.parse().unwrap());
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        upstream.recv_head().await;
+        upstream.send("HTTP/1.1 204 No Content\r\n\r\n").await;
+        client.recv_head().await;
+    }
+    let counted = counted.counted_for();
+    let [first, second, again] = counted[..] else {
+        panic!("{counted:?}")
+    };
+    assert!(
+        first != 0 && first != second && first == again,
+        "{counted:?}"
+    );
 }

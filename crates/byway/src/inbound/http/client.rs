@@ -7,12 +7,12 @@
 //!        proxies could have written.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
+use byway_dial::Asker;
 use byway_h1::Request;
 use byway_pool::Client;
 use ipnet::IpNet;
-
-use super::super::ip_limit::ip_limit_key;
 
 /// How many entries of X-Forwarded-For are parsed, starting with the last.
 const MOST_HOPS: usize = 16;
@@ -38,12 +38,12 @@ pub fn reported(request: &Request<'_>, trusted: &[IpNet]) -> Option<Client> {
 }
 
 /// An authenticated user.
-pub fn of_user(user: &str) -> Client {
-    Client::of(&user)
+pub fn of_user(user: &Arc<str>) -> Client {
+    Client::of(&Asker::User(Arc::clone(user)))
 }
 
 fn of_address(address: IpAddr) -> Client {
-    Client::of(&ip_limit_key(address))
+    Client::of(&Asker::peer(address))
 }
 
 /// An address, with or without brackets and a port.

@@ -178,7 +178,7 @@ fn ask_egress<'r>(
         return Ok(None);
     }
     Ok(Some(Asked {
-        client: user.as_deref().map_or(cx.client, client::of_user),
+        client: user.as_ref().map_or(cx.client, client::of_user),
         user,
         what: What::Target(connect::target(request)?),
     }))

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use byway_dial::Dialled;
 use byway_link::wire::Open;
-use byway_link::{Link, Name, OpenAttempts, OpenError, SessionKey};
+use byway_link::{ClientKey, Link, Name, OpenAttempts, OpenError, SessionKey};
 use byway_pool::Client;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -132,6 +132,7 @@ impl ServiceRegistry {
         let deadline = Instant::now() + settings.park;
         let mut watch = self.watch(name);
         let mut attempts = OpenAttempts::default();
+        let key = ClientKey::numbered(client.number());
         loop {
             watch.look();
             let (link, number) = self
@@ -144,7 +145,7 @@ impl ServiceRegistry {
                 ..Open::default()
             };
             let answered = tokio::select! {
-                answered = link.open_again(&open, OPEN_PATIENCE, &mut attempts) => answered,
+                answered = link.open_again(&open, key, OPEN_PATIENCE, &mut attempts) => answered,
                 // Another session has the name now: an open that the old one has not answered is
                 // repeated on the new one.
                 () = self.until_lost(&mut watch, &link) => continue,
