@@ -523,6 +523,43 @@ async fn streams_without_a_permit_for_a_spill_file_wait_for_their_readers_and_lo
     until(|| files.left() == 4).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_reader_is_paused_gets_its_file_once_the_budget_has_room() {
+    let bench = Bench::eager(MIB as u64);
+    let (mut relays, mut origins) = (JoinSet::new(), JoinSet::new());
+    let mut begin = |flow: usize| {
+        let ((near_down, down), (near_up, up)) = (pipe::pair_of(4096), pipe::pair_of(65_536));
+        let (down_control, options) = (down.control(), bench.options.clone());
+        down_control.pause_reads();
+        let relay = relays.spawn(async move {
+            let (down, up) = (near_down.into_stream(), near_up.into_stream());
+            relay(down, up, &options, Early::default()).await
+        });
+        let mut up = up.into_stream();
+        origins.spawn(async move { up.write_all(&body(flow, 2 * MIB)).await });
+        (down.into_stream(), relay)
+    };
+    // Both are flows of one user. The first one takes its share of the disk.
+    let first = begin(0);
+    let half = MIB as u64 / 2;
+    until(|| bench.charged() == half && bench.counters.ring_bytes() >= 256 * 1024).await;
+    let ring_bytes = bench.counters.ring_bytes();
+    let _second = begin(1);
+    until(|| bench.counters.ring_bytes() >= ring_bytes + 256 * 1024).await;
+    assert_eq!(bench.counters.spills(), 1);
+
+    // Room comes free while nothing else happens to the second one.
+    first.1.abort();
+    until(|| bench.charged() == 0).await;
+    let begun = std::time::Instant::now();
+    tokio::time::advance(Duration::from_secs(1)).await;
+    until(|| {
+        assert!(begun.elapsed() < HANG, "it does not try again");
+        bench.counters.spills() == 2
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_stream_whose_reader_has_caught_up_leaves_its_spill_file_to_another_stream() {
     const LEN: usize = 2 * MIB;

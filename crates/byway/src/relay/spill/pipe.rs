@@ -17,11 +17,18 @@ use super::super::buffer::Size;
 use super::super::counters::{RelayCounters, SpillUsage};
 use super::budget::Charge;
 use super::pool::{Done, SpillPool, Store};
-use super::queue::{Op, OpResult, SpillQueue, WriteFailure};
+use super::queue::{Op, OpResult, Refusal, SpillQueue, WriteFailure};
+use crate::fair_permits::NoPermit;
 use crate::observe::log_limit::LogLimit;
 
 /// Log limit for writes that the disk refused.
 static DISK_FAILURES: LogLimit = LogLimit::new();
+
+/// Log limit for streams that got no permit for a file.
+static NO_PERMIT: LogLimit = LogLimit::new();
+
+/// Log limit for files that could not be opened for now.
+static NOT_OPENED: LogLimit = LogLimit::new();
 
 /// How a stream spills. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -70,7 +77,9 @@ pub(in super::super) struct Spill {
     /// `None` while an operation has it.
     store: Option<Store>,
     under_way: Option<oneshot::Receiver<Done>>,
-    engage: Option<Pin<Box<Sleep>>>,
+    timer: Option<Pin<Box<Sleep>>>,
+    /// Whether a refusal was logged since the last write: those of its retries are not.
+    is_refusal_logged: bool,
     memory_reported: u64,
     holding: Option<SpillUsage>,
 }
@@ -88,7 +97,8 @@ impl Spill {
             }),
             options,
             under_way: None,
-            engage: None,
+            timer: None,
+            is_refusal_logged: false,
             memory_reported: 0,
             holding: counters.map(SpillUsage::new),
         }
@@ -105,10 +115,10 @@ impl Spill {
             if !self.poll_outcome(cx)? {
                 return Ok(());
             }
-            let now = tokio::time::Instant::now().into_std();
+            let now = now();
             match self.queue.next_op(now) {
                 Some(op) => self.start(op)?,
-                None if self.poll_engage(cx, now) => {}
+                None if self.poll_timer(cx, now) => {}
                 None => return Ok(()),
             }
         }
@@ -185,15 +195,10 @@ impl Spill {
         };
         self.under_way = None;
         let Done { outcome, mut store } = done.map_err(|_| SpillError::Stopped)?;
-        if let OpResult::Written {
-            failure: Some(WriteFailure::Disk(error)),
-            ..
-        } = &outcome
-            && let Some(line) = DISK_FAILURES.count()
-        {
-            tracing::warn!(%error, left_out = line.left_out, "cannot spill to disk; the stream goes on with back-pressure");
+        if let OpResult::Written { failure, .. } = &outcome {
+            self.log_failure(failure.as_ref());
         }
-        let taken = self.queue.done(outcome);
+        let taken = self.queue.done(outcome, now());
         store.charge.settle(self.queue.allocated_disk_bytes());
         self.store = Some(store);
         taken.map_err(SpillError::ReadBack)?;
@@ -208,28 +213,71 @@ impl Spill {
                 let refused = OpResult::Written {
                     pieces,
                     written: 0,
-                    failure: Some(WriteFailure::NoRoom),
+                    failure: Some(WriteFailure::Refused(Refusal::NoRoom)),
                 };
-                self.queue.done(refused).map_err(SpillError::ReadBack)?;
+                self.queue
+                    .done(refused, now())
+                    .map_err(SpillError::ReadBack)?;
             }
             op => self.under_way = Some(self.options.pool.submit(op, store)),
         }
         Ok(())
     }
 
-    /// True once the memory has been full for long enough.
-    fn poll_engage(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
-        let Some(at) = self.queue.engages_at().filter(|&at| at > now) else {
+    /// True once the time has come at which the queue wants to be asked again.
+    fn poll_timer(&mut self, cx: &mut Context<'_>, now: Instant) -> bool {
+        let Some(at) = self.queue.wakes_at().filter(|&at| at > now) else {
             return false;
         };
         let at = tokio::time::Instant::from_std(at);
-        let engage = self
-            .engage
+        let timer = self
+            .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-        if engage.deadline() != at {
-            engage.as_mut().reset(at);
+        if timer.deadline() != at {
+            timer.as_mut().reset(at);
         }
-        engage.as_mut().poll(cx).is_ready()
+        timer.as_mut().poll(cx).is_ready()
+    }
+
+    /// Logs why bytes were not written; of a refusal that lasts only its beginning.
+    fn log_failure(&mut self, failure: Option<&WriteFailure>) {
+        let was_logged = self.is_refusal_logged;
+        self.is_refusal_logged = matches!(failure, Some(WriteFailure::Refused(_)));
+        match failure {
+            Some(WriteFailure::Disk(error)) => {
+                if let Some(line) = DISK_FAILURES.count() {
+                    tracing::warn!(%error, left_out = line.left_out, "cannot spill to disk; the stream goes on with back-pressure");
+                }
+            }
+            Some(WriteFailure::Refused(Refusal::NotOpened(error))) if !was_logged => {
+                if let Some(line) = NOT_OPENED.count() {
+                    tracing::warn!(%error, left_out = line.left_out, "cannot spill to disk for now; the stream goes on with back-pressure");
+                }
+            }
+            Some(WriteFailure::Refused(Refusal::NoPermit(reason))) if !was_logged => {
+                if let Some(line) = NO_PERMIT.count() {
+                    warn_of_no_permit(*reason, line.left_out);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn warn_of_no_permit(reason: NoPermit, left_out: Option<u64>) {
+    match reason {
+        NoPermit::Full => tracing::warn!(
+            left_out,
+            "cannot spill to disk: all descriptors for spill files are in use; the stream goes on with back-pressure; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)"
+        ),
+        NoPermit::Share { own, most } => tracing::warn!(
+            left_out,
+            "cannot spill to disk: {own} of {most} descriptors for spill files are in use by one user, and no more than remain free may be; the stream goes on with back-pressure; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)"
+        ),
     }
 }
 

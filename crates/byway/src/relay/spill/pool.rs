@@ -25,16 +25,9 @@ use tokio::sync::oneshot;
 
 use super::budget::{Charge, SpillBudget};
 use super::file;
-use super::queue::{Op, OpResult, WriteFailure};
-use crate::fair_permits::{FairPermit, NoPermit};
-use crate::observe::log_limit::LogLimit;
+use super::queue::{Op, OpResult, Refusal, WriteFailure};
+use crate::fair_permits::FairPermit;
 use crate::os::unnamed_file;
-
-/// Limits the log lines about streams that got no permit for a file.
-static NO_PERMIT: LogLimit = LogLimit::new();
-
-/// Limits the log lines about files that could not be opened for now.
-static NOT_OPENED: LogLimit = LogLimit::new();
 
 /// The threads, the directory and the budget of a node. Dropping it ends the threads after the
 /// queued jobs.
@@ -225,15 +218,12 @@ fn write(
 ) -> (u64, Option<WriteFailure>) {
     let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
     if !store.charge.budget().disk_has_room(directory, bytes) {
-        return (0, Some(WriteFailure::NoRoom));
+        return (0, Some(WriteFailure::Refused(Refusal::NoRoom)));
     }
     if store.file.is_none() {
         let permit = match store.charge.file_permit() {
             Ok(permit) => permit,
-            Err(reason) => {
-                warn_of_no_permit(reason);
-                return (0, Some(WriteFailure::NoRoom));
-            }
+            Err(reason) => return (0, Some(WriteFailure::Refused(Refusal::NoPermit(reason)))),
         };
         match file::open(directory) {
             Ok(file) => {
@@ -260,36 +250,17 @@ fn write(
 /// the disk's.
 fn not_opened(error: io::Error) -> WriteFailure {
     let passes = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(|errno| Some(errno.raw_os_error()));
-    if !passes.contains(&error.raw_os_error()) {
-        return WriteFailure::Disk(error);
+    if passes.contains(&error.raw_os_error()) {
+        WriteFailure::Refused(Refusal::NotOpened(error))
+    } else {
+        WriteFailure::Disk(error)
     }
-    if let Some(line) = NOT_OPENED.count() {
-        tracing::warn!(%error, left_out = line.left_out, "cannot spill to disk for now; the stream goes on with back-pressure");
-    }
-    WriteFailure::NoRoom
 }
 
 fn opened(store: &Store) -> io::Result<&File> {
     match &store.file {
         Some(open) => Ok(&open.file),
         None => Err(io::ErrorKind::NotFound.into()),
-    }
-}
-
-fn warn_of_no_permit(reason: NoPermit) {
-    let Some(line) = NO_PERMIT.count() else {
-        return;
-    };
-    let left_out = line.left_out;
-    match reason {
-        NoPermit::Full => tracing::warn!(
-            left_out,
-            "cannot spill to disk: all descriptors for spill files are in use; the stream goes on with back-pressure; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)"
-        ),
-        NoPermit::Share { own, most } => tracing::warn!(
-            left_out,
-            "cannot spill to disk: {own} of {most} descriptors for spill files are in use by one user, and no more than remain free may be; the stream goes on with back-pressure; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)"
-        ),
     }
 }
 
@@ -302,7 +273,10 @@ mod tests {
         let failure = |errno: Errno| not_opened(io::Error::from_raw_os_error(errno.raw_os_error()));
         for passing in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
             assert!(
-                matches!(failure(passing), WriteFailure::NoRoom),
+                matches!(
+                    failure(passing),
+                    WriteFailure::Refused(Refusal::NotOpened(_))
+                ),
                 "{passing}"
             );
         }

@@ -13,12 +13,17 @@ use std::time::{Duration, Instant};
 
 use super::super::buffer::{Buffer, Size};
 use super::super::ring::Ring;
+use crate::fair_permits::NoPermit;
 
 /// A hole is punched once this many bytes before its end have been read.
 const PUNCH_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The capacity of a ring while memory is short.
 const SHORT_RING_BYTES: usize = 32 * 1024;
+
+/// A write that was refused is tried again after this time, so that a reader that has stopped gets
+/// its file once there is room.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The next operation, to be run outside the worker.
 #[derive(Debug)]
@@ -54,10 +59,21 @@ pub(super) enum OpResult {
 /// Why bytes were not written.
 #[derive(Debug)]
 pub(super) enum WriteFailure {
-    /// A budget, the disk's reserve or the limit of descriptors refuses it for now.
-    NoRoom,
+    /// It is refused for now.
+    Refused(Refusal),
     /// The disk failed or is full: this stream does not write again.
     Disk(io::Error),
+}
+
+/// What is lacking for a write. It may come free, so the write is tried again.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// A budget is used up, or the disk is down to its reserve.
+    NoRoom,
+    /// There is no permit for a file.
+    NoPermit(NoPermit),
+    /// The system is short of descriptors or memory.
+    NotOpened(io::Error),
 }
 
 /// See the head of the file.
@@ -98,8 +114,11 @@ impl Span {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disk {
     Open,
-    /// Refused for lack of room: tried again once disk space was freed or the ring is down to half.
-    Refused,
+    /// Refused: tried again after [`RETRY_AFTER`], and before that once the stream has freed disk
+    /// space or its ring is down to half.
+    Refused {
+        since: Instant,
+    },
     Failed,
 }
 
@@ -139,7 +158,11 @@ impl SpillQueue {
     /// How many more bytes it takes now. Too little room counts as none.
     pub(super) fn room(&self) -> usize {
         let capacity = self.capacity();
-        let room = capacity.saturating_sub(self.ring.bytes());
+        // A write that is refused puts its bytes back into the ring. However often that happens,
+        // the stream holds two rings at most.
+        let writing = usize::try_from(self.writing.unwrap_or(0)).unwrap_or(usize::MAX);
+        let most = capacity.min((2 * capacity).saturating_sub(writing));
+        let room = most.saturating_sub(self.ring.bytes());
         if room < (capacity / 4).clamp(1, 4096) {
             0
         } else {
@@ -259,35 +282,42 @@ impl SpillQueue {
     }
 
     /// When to call [`SpillQueue::next_op`] even if nothing else happens.
-    pub(super) fn engages_at(&self) -> Option<Instant> {
-        let waits =
-            self.disk == Disk::Open && !self.busy && !self.is_spilling() && self.room() == 0;
-        self.full_since
-            .filter(|_| waits)
-            .map(|since| since + self.engage_after)
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
+        if self.busy || !(self.room() == 0 || self.has_tail()) {
+            return None;
+        }
+        match self.disk {
+            Disk::Open if self.is_spilling() => None,
+            Disk::Open => self.full_since.map(|since| since + self.engage_after),
+            Disk::Refused { since } => Some(since + RETRY_AFTER),
+            Disk::Failed => None,
+        }
     }
 
     /// The next operation, if one is due at `now`. Its result must be reported by
     /// [`SpillQueue::done`] before the next one.
     pub(super) fn next_op(&mut self, now: Instant) -> Option<Op> {
         self.note_fullness(now);
+        if matches!(self.disk, Disk::Refused { since } if now >= since + RETRY_AFTER) {
+            self.disk = Disk::Open;
+        }
         let op = if self.busy { None } else { self.choose(now) };
         self.busy |= op.is_some();
         op
     }
 
-    /// Takes the result of the running operation.
+    /// Takes the result of the running operation at `now`.
     ///
     /// # Errors
     /// When bytes could not be read back: they are lost, and the stream must be reset.
-    pub(super) fn done(&mut self, outcome: OpResult) -> io::Result<()> {
+    pub(super) fn done(&mut self, outcome: OpResult, now: Instant) -> io::Result<()> {
         self.busy = false;
         match outcome {
             OpResult::Written {
                 pieces,
                 written,
                 failure,
-            } => self.wrote(pieces, written, failure),
+            } => self.wrote(pieces, written, failure, now),
             OpResult::Read(piece) => {
                 let piece = piece?;
                 self.file.read += piece.len() as u64;
@@ -306,13 +336,19 @@ impl SpillQueue {
         Ok(())
     }
 
-    fn wrote(&mut self, pieces: Vec<Buffer>, written: u64, failure: Option<WriteFailure>) {
+    fn wrote(
+        &mut self,
+        pieces: Vec<Buffer>,
+        written: u64,
+        failure: Option<WriteFailure>,
+        now: Instant,
+    ) {
         self.writing = None;
         self.file.written += written;
         self.ring.put_back(pieces);
         match failure {
             None => {}
-            Some(WriteFailure::NoRoom) => self.disk = Disk::Refused,
+            Some(WriteFailure::Refused(_)) => self.disk = Disk::Refused { since: now },
             Some(WriteFailure::Disk(_)) => self.disk = Disk::Failed,
         }
     }
@@ -328,7 +364,7 @@ impl SpillQueue {
 
     /// Room was freed; a write that was refused may be granted now.
     fn allow_write(&mut self) {
-        if self.disk == Disk::Refused {
+        if matches!(self.disk, Disk::Refused { .. }) {
             self.disk = Disk::Open;
         }
     }
@@ -357,15 +393,18 @@ impl SpillQueue {
         if self.disk != Disk::Open || self.ring.is_empty() {
             return false;
         }
-        // The tail of a stream that has ended is written to disk too, so that a paused reader holds
-        // no memory.
-        let is_tail = self.ended && self.file.unread() > 0;
         let is_full = self.room() == 0;
         let is_patient = !self.is_spilling()
             && self
                 .full_since
                 .is_none_or(|since| now.saturating_duration_since(since) < self.engage_after);
-        is_tail || (is_full && !is_patient)
+        self.has_tail() || (is_full && !is_patient)
+    }
+
+    /// Whether the last bytes of a stream that has ended wait in the ring. They are written to disk
+    /// too, so that a paused reader holds no memory.
+    fn has_tail(&self) -> bool {
+        self.ended && self.file.unread() > 0 && !self.ring.is_empty()
     }
 
     fn read(&mut self) -> Op {

@@ -66,7 +66,7 @@ impl Fate {
     fn of_a_write(self, wanted: usize) -> (usize, Option<WriteFailure>) {
         match self {
             Self::Good => (wanted, None),
-            Self::Refused => (0, Some(WriteFailure::NoRoom)),
+            Self::Refused => (0, Some(WriteFailure::Refused(Refusal::NoRoom))),
             Self::Fails(part) => (
                 wanted * usize::from(part) / 256,
                 Some(WriteFailure::Disk(io::ErrorKind::StorageFull.into())),
@@ -173,7 +173,7 @@ impl Bench {
     fn done(&mut self, fate: Fate) {
         if let Some(op) = self.under_way.take() {
             let outcome = self.disk.perform(op, fate);
-            self.queue.done(outcome).unwrap();
+            self.queue.done(outcome, self.now).unwrap();
         }
     }
 
@@ -268,7 +268,7 @@ fn the_disk_is_used_only_after_the_ring_was_full_for_a_while() {
     bench.ask();
     assert!(bench.under_way.is_none());
     assert_eq!(
-        bench.queue.engages_at(),
+        bench.queue.wakes_at(),
         Some(bench.now + Duration::from_millis(50))
     );
 
@@ -337,6 +337,58 @@ fn a_refused_stream_tries_again_once_its_ring_is_half_empty() {
 }
 
 #[test]
+fn a_refused_stream_whose_reader_is_paused_tries_again_after_a_second() {
+    let mut bench = Bench::new(65_536);
+    bench.push(65_536);
+    bench.work(Fate::Refused);
+    assert_eq!(bench.queue.wakes_at(), Some(bench.now + RETRY_AFTER));
+    bench.now += RETRY_AFTER - Duration::from_millis(1);
+    bench.ask();
+    assert!(bench.under_way.is_none());
+    bench.now += Duration::from_millis(1);
+    bench.ask();
+    assert!(matches!(bench.under_way, Some(Op::Write { .. })));
+    bench.done(Fate::Refused);
+    assert_eq!(bench.queue.wakes_at(), Some(bench.now + RETRY_AFTER));
+
+    // While there is room, nothing waits for the disk.
+    bench.pull(20_000);
+    assert_eq!(bench.queue.wakes_at(), None);
+}
+
+#[test]
+fn the_tail_of_a_stream_that_was_refused_is_written_after_a_second() {
+    let mut bench = Bench::new(256 * 1024);
+    bench.push(256 * 1024);
+    bench.work(Fate::Good);
+    bench.push(1_000);
+    bench.queue.end();
+    bench.work(Fate::Good);
+    bench.work(Fate::Refused);
+    assert_eq!(bench.queue.wakes_at(), Some(bench.now + RETRY_AFTER));
+    bench.now += RETRY_AFTER;
+    bench.work(Fate::Good);
+    assert_eq!(bench.queue.wakes_at(), None);
+    assert_eq!(bench.queue.spilled_bytes(), 192 * 1024 + 1_000);
+    bench.pull_all();
+}
+
+#[test]
+fn a_stream_that_is_refused_again_and_again_holds_two_rings_at_most() {
+    let mut bench = Bench::new(65_536);
+    for _ in 0..10 {
+        bench.push(1 << 20);
+        bench.ask();
+        // More comes while the write is under way.
+        bench.push(1 << 20);
+        bench.done(Fate::Refused);
+        bench.now += RETRY_AFTER;
+        assert!(bench.queue.memory_bytes() <= 2 * 65_536);
+    }
+    bench.pull_all();
+}
+
+#[test]
 fn holes_are_punched_behind_a_reader_that_never_catches_up() {
     let mut bench = Bench::new(256 * 1024);
     let mut allocated = 0;
@@ -365,7 +417,10 @@ fn a_failed_read_is_an_error_because_bytes_are_lost() {
     assert!(
         bench
             .queue
-            .done(OpResult::Read(Err(io::ErrorKind::UnexpectedEof.into())))
+            .done(
+                OpResult::Read(Err(io::ErrorKind::UnexpectedEof.into())),
+                bench.now
+            )
             .is_err()
     );
 }
