@@ -13,8 +13,7 @@ use byway::relay::{
     DrainError, Drained, Early, End, EndKind, Outflow, RelayCounters, RelayOptions, Side,
     SpillBudget, SpillOptions, SpillPool, relay,
 };
-use byway_dial::{Broken, Read, Stream};
-use byway_pool::Client;
+use byway_dial::{Asker, Broken, Read, Stream};
 use byway_testkit::pipe;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -249,7 +248,7 @@ async fn a_full_disk_budget_becomes_back_pressure_and_loses_nothing() {
         up.finish().await.unwrap();
     };
     let receive = async {
-        // A single client may use half of it.
+        // A single user may use half of it.
         until(|| bench.charged() == MIB as u64 / 2).await;
         until(|| bench.counters.ring_bytes() >= 256 * 1024).await;
         down_control.resume_reads();
@@ -264,12 +263,12 @@ async fn a_full_disk_budget_becomes_back_pressure_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_client_whose_readers_pause_leaves_disk_to_another_client() {
+async fn a_user_whose_readers_pause_leaves_disk_to_another_user() {
     let bench = Bench::eager(8 * MIB as u64);
     let mut relays = JoinSet::new();
     let mut relayed = |name: &str| {
         let spill = SpillOptions {
-            client: Client::of(&name),
+            user: Asker::User(name.into()),
             ..bench.spill()
         };
         let options = RelayOptions {
@@ -287,7 +286,7 @@ async fn a_client_whose_readers_pause_leaves_disk_to_another_client() {
         ));
         (down.into_stream(), control, up.into_stream())
     };
-    // Each of the two downloads of one client would fill the whole budget.
+    // Each of the two downloads of one user would fill the whole budget.
     let mut sending = JoinSet::new();
     let mut paused = Vec::new();
     for _ in 0..2 {
@@ -299,7 +298,7 @@ async fn a_client_whose_readers_pause_leaves_disk_to_another_client() {
     let all_taken = || bench.charged() >= half && bench.counters.ring_bytes() >= 2 * 256 * 1024;
     tokio::time::timeout(HANG, until(all_taken))
         .await
-        .expect("one client has what it can get");
+        .expect("one user has what it can get");
     assert_eq!(bench.charged(), half);
     let (mut down, control, mut up) = relayed("ann");
     let served = async {
@@ -311,7 +310,7 @@ async fn a_client_whose_readers_pause_leaves_disk_to_another_client() {
     };
     tokio::time::timeout(HANG, served)
         .await
-        .expect("another client's origin is done early");
+        .expect("another user's origin is done early");
 }
 
 #[tokio::test]
@@ -492,10 +491,10 @@ async fn streams_without_a_permit_for_a_spill_file_wait_for_their_readers_and_lo
     let spill = bench.options.spill.as_mut().unwrap();
     spill.pool = start(bench.directory.path(), budget);
     let (mut relays, mut origins) = (JoinSet::new(), JoinSet::new());
-    let mut begin = |client: &str, flow: usize| {
+    let mut begin = |user: &str, flow: usize| {
         let ((near_down, down), (near_up, up)) = (pipe::pair_of(65_536), pipe::pair_of(65_536));
         let mut options = bench.options.clone();
-        options.spill.as_mut().unwrap().client = Client::of(&client);
+        options.spill.as_mut().unwrap().user = Asker::User(user.into());
         relays.spawn(async move {
             let (down, up) = (near_down.into_stream(), near_up.into_stream());
             relay(down, up, &options, Early::default()).await

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use byway_pool::Client;
+use byway_dial::Asker;
 use tokio::sync::Semaphore;
 
 use super::dial_permits::DialPermits;
@@ -33,7 +33,7 @@ pub struct Admission {
     metrics: Quota,
     attempts: Quota,
     dialled: DialPermits,
-    spill_files: FairPermits<Client>,
+    spill_files: FairPermits<Asker>,
     public: AtomicUsize,
     /// Connections that the pool may hold for the lifetime of this process.
     pooled: usize,
@@ -139,7 +139,7 @@ impl Admission {
     }
 
     /// For spill files, shared between users as the disk is.
-    pub const fn spill_files(&self) -> &FairPermits<Client> {
+    pub const fn spill_files(&self) -> &FairPermits<Asker> {
         &self.spill_files
     }
 

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use byway_dial::Stream;
-use byway_pool::Client;
 
 use super::context::{ConnectionContext, ConnectionInfo};
 use super::tunnel_log::TunnelLog;
@@ -179,7 +178,7 @@ fn spill(engine: &Engine, allowed: &Allowed) -> Option<SpillOptions> {
     }
     let spill = engine.spill.clone()?;
     Some(SpillOptions {
-        client: Client::of(allowed.asker()),
+        user: allowed.asker().clone(),
         ..spill
     })
 }

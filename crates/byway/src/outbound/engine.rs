@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use byway_dial::{Dialler, Family, Options, Resolver};
-use byway_pool::{Client, InvalidLimits, Pool};
+use byway_dial::{Asker, Dialler, Family, Options, Resolver};
+use byway_pool::{InvalidLimits, Pool};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -56,7 +56,7 @@ pub struct EnginePermits {
     /// For connection attempts beside the first of each dial.
     pub attempts: Arc<Semaphore>,
     /// For spill files.
-    pub spill_files: FairPermits<Client>,
+    pub spill_files: FairPermits<Asker>,
 }
 
 /// Why there is no engine.
@@ -191,7 +191,7 @@ pub fn pool_limits(plan: &Plan) -> byway_pool::Limits {
 }
 
 /// Prepares the spill, only for a node that may need it.
-fn spill(plan: &Plan, files: FairPermits<Client>) -> Result<Option<SpillOptions>, EngineError> {
+fn spill(plan: &Plan, files: FairPermits<Asker>) -> Result<Option<SpillOptions>, EngineError> {
     let wanted = plan.roles().any(|role| match role {
         Role::Egress(egress) => egress.spill,
         Role::Link(link) => matches!(&link.serves, Serves::Exit(egress) if egress.spill),

@@ -4,21 +4,20 @@
 //! In:    charges before bytes are written, releases after their blocks are free again; permits of
 //!        files.
 //! Out:   granted or refused.
-//! Never: waits, never lets the free disk space fall below its reserve, and never lets one client
+//! Never: waits, never lets the free disk space fall below its reserve, and never lets one user
 //!        take the share of others.
 //!
-//! Bytes on disk cannot be taken back from a client before its reader has read them, so room for
-//! other clients must stay free: a client may hold at most as much as is still free after it. One
-//! client alone holds at most half of the budget; of two that take all they can each holds a third,
-//! of n each holds 1/(n + 1). Files, of which each takes a descriptor, are
-//! shared by the same rule.
+//! Bytes on disk cannot be taken back from a user before the reader has read them, so room for
+//! other users must stay free: a user may hold at most as much as is still free after it. One user
+//! alone holds at most half of the budget; of two that take all they can each holds a third, of n
+//! each holds 1/(n + 1). Files, of which each takes a descriptor, are shared by the same rule.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use byway_pool::Client;
+use byway_dial::Asker;
 use parking_lot::Mutex;
 
 use crate::fair_permits::{FairPermit, FairPermits, NoPermit};
@@ -34,12 +33,12 @@ const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 /// How many bytes are written between two checks of the free disk space.
 const CHECK_EVERY_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The disk space of a node for slow readers, shared between clients.
+/// The disk space of a node for slow readers, shared between users.
 #[derive(Debug)]
 pub struct SpillBudget {
     limit: u64,
     charged: Mutex<DiskUsage>,
-    files: FairPermits<Client>,
+    files: FairPermits<Asker>,
     memory_limit: u64,
     memory_used: AtomicU64,
     /// Bytes written since the last check of the disk.
@@ -52,8 +51,8 @@ pub struct SpillBudget {
 #[derive(Debug, Default)]
 struct DiskUsage {
     all: u64,
-    /// Clients that hold any.
-    clients: HashMap<Client, u64>,
+    /// Users that hold any.
+    users: HashMap<Asker, u64>,
 }
 
 impl SpillBudget {
@@ -95,7 +94,7 @@ impl SpillBudget {
 
     /// Opens no more files than there are `files`. Default: any number.
     #[must_use]
-    pub fn with_files(mut self, files: FairPermits<Client>) -> Self {
+    pub fn with_files(mut self, files: FairPermits<Asker>) -> Self {
         self.files = files;
         self
     }
@@ -144,11 +143,11 @@ impl SpillBudget {
         self.files.half_is_left()
     }
 
-    fn charge(&self, client: Client, bytes: u64) -> bool {
+    fn charge(&self, user: &Asker, bytes: u64) -> bool {
         let mut charged = self.charged.lock();
         let own = charged
-            .clients
-            .get(&client)
+            .users
+            .get(user)
             .copied()
             .unwrap_or(0)
             .saturating_add(bytes);
@@ -156,18 +155,18 @@ impl SpillBudget {
         let granted = self.limit.checked_sub(all).is_some_and(|free| own <= free);
         if granted && bytes > 0 {
             charged.all = all;
-            charged.clients.insert(client, own);
+            charged.users.insert(user.clone(), own);
         }
         granted
     }
 
-    fn release(&self, client: Client, bytes: u64) {
+    fn release(&self, user: &Asker, bytes: u64) {
         let mut charged = self.charged.lock();
         charged.all -= bytes;
-        if let Some(own) = charged.clients.get_mut(&client) {
+        if let Some(own) = charged.users.get_mut(user) {
             *own -= bytes;
             if *own == 0 {
-                charged.clients.remove(&client);
+                charged.users.remove(user);
             }
         }
     }
@@ -177,15 +176,15 @@ impl SpillBudget {
 #[derive(Debug)]
 pub(super) struct Charge {
     budget: Arc<SpillBudget>,
-    client: Client,
+    user: Asker,
     bytes: u64,
 }
 
 impl Charge {
-    pub(super) const fn new(budget: Arc<SpillBudget>, client: Client) -> Self {
+    pub(super) const fn new(budget: Arc<SpillBudget>, user: Asker) -> Self {
         Self {
             budget,
-            client,
+            user,
             bytes: 0,
         }
     }
@@ -197,15 +196,15 @@ impl Charge {
     /// The permit of one file, which must be closed before the permit is dropped.
     ///
     /// # Errors
-    /// When all are in use, or those that are left are for other clients.
-    pub(super) fn file_permit(&self) -> Result<FairPermit<Client>, NoPermit> {
-        self.budget.files.take(&self.client, false)
+    /// When all are in use, or those that are left are for other users.
+    pub(super) fn file_permit(&self) -> Result<FairPermit<Asker>, NoPermit> {
+        self.budget.files.take(&self.user, false)
     }
 
     /// Charges `more` bytes, unless the stream would then hold more than `stream_limit`, or the
-    /// client more than its share of the budget.
+    /// user more than its share of the budget.
     pub(super) fn grow(&mut self, more: u64, stream_limit: u64) -> bool {
-        let granted = self.bytes + more <= stream_limit && self.budget.charge(self.client, more);
+        let granted = self.bytes + more <= stream_limit && self.budget.charge(&self.user, more);
         if granted {
             self.bytes += more;
         }
@@ -215,7 +214,7 @@ impl Charge {
     /// Releases what is charged above `bytes`.
     pub(super) fn settle(&mut self, bytes: u64) {
         if let Some(surplus) = self.bytes.checked_sub(bytes) {
-            self.budget.release(self.client, surplus);
+            self.budget.release(&self.user, surplus);
             self.bytes = bytes;
         }
     }
@@ -254,9 +253,9 @@ mod tests {
     #[test]
     fn a_budget_is_never_overdrawn_and_gets_everything_back() {
         let budget = Arc::new(SpillBudget::of(100));
-        // Two streams of one client.
-        let mut one = Charge::new(Arc::clone(&budget), client("eve"));
-        let mut other = Charge::new(Arc::clone(&budget), client("eve"));
+        // Two streams of one user.
+        let mut one = Charge::new(Arc::clone(&budget), user("eve"));
+        let mut other = Charge::new(Arc::clone(&budget), user("eve"));
         assert!(one.grow(30, u64::MAX));
         assert!(!other.grow(21, u64::MAX));
         assert!(other.grow(20, u64::MAX));
@@ -265,22 +264,22 @@ mod tests {
         assert_eq!(budget.used(), 30);
         drop((one, other));
         assert_eq!(budget.used(), 0);
-        assert!(budget.charged.lock().clients.is_empty());
+        assert!(budget.charged.lock().users.is_empty());
     }
 
     #[test]
-    fn a_client_that_takes_all_it_can_leaves_room_for_new_clients() {
+    fn a_user_that_takes_all_it_can_leaves_room_for_new_users() {
         let budget = Arc::new(SpillBudget::of(1200));
         let take_all = |charge: &mut Charge| {
             while charge.grow(1, u64::MAX) {}
             charge.bytes
         };
         let [mut eve, mut ann, mut bob] =
-            ["eve", "ann", "bob"].map(|name| Charge::new(Arc::clone(&budget), client(name)));
+            ["eve", "ann", "bob"].map(|name| Charge::new(Arc::clone(&budget), user(name)));
         assert_eq!(take_all(&mut eve), 600);
         assert_eq!(take_all(&mut ann), 300);
         assert_eq!(take_all(&mut bob), 150);
-        // As readers continue, the shares of the clients that take all they can become equal.
+        // As readers continue, the shares of the users that take all they can become equal.
         for _ in 0..20 {
             for charge in [&mut eve, &mut ann, &mut bob] {
                 charge.settle(charge.bytes / 2);
@@ -293,13 +292,13 @@ mod tests {
         assert!(budget.used() <= 1200);
     }
 
-    fn client(name: &str) -> Client {
-        Client::of(&name)
+    fn user(name: &str) -> Asker {
+        Asker::User(name.into())
     }
 
     #[test]
     fn a_stream_has_a_limit_of_its_own() {
-        let mut charge = Charge::new(Arc::new(SpillBudget::of(1000)), Client::ANYONE);
+        let mut charge = Charge::new(Arc::new(SpillBudget::of(1000)), Asker::Own);
         assert!(charge.grow(10, 10));
         assert!(!charge.grow(1, 10));
     }

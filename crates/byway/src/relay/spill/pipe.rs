@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use byway_pool::Client;
+use byway_dial::Asker;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
@@ -35,8 +35,8 @@ static NOT_OPENED: LogLimit = LogLimit::new();
 pub struct SpillOptions {
     /// The threads that do the file work.
     pub pool: Arc<SpillPool>,
-    /// The client whose share of the pool's budget is charged. Default [`Client::ANYONE`].
-    pub client: Client,
+    /// The user whose share of the pool's budget is charged. Default [`Asker::Own`].
+    pub user: Asker,
     /// What a stream keeps in memory before it spills. Default 256 KiB.
     pub ring_bytes: usize,
     /// What a stream may have on disk. Default 1 GiB.
@@ -50,7 +50,7 @@ impl SpillOptions {
     /// The defaults, on this pool.
     pub fn new(pool: Arc<SpillPool>) -> Self {
         Self {
-            client: Client::ANYONE,
+            user: Asker::Own,
             pool,
             ring_bytes: 256 * 1024,
             stream_bytes: 1024 * 1024 * 1024,
@@ -93,7 +93,7 @@ impl Spill {
             queue: SpillQueue::new(options.ring_bytes, options.engage_after),
             store: Some(Store {
                 file: None,
-                charge: Charge::new(Arc::clone(options.pool.budget()), options.client),
+                charge: Charge::new(Arc::clone(options.pool.budget()), options.user.clone()),
             }),
             options,
             under_way: None,

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use byway_pool::Client;
+use byway_dial::Asker;
 use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 use tokio::sync::oneshot;
@@ -111,7 +111,7 @@ pub(super) struct Store {
 pub(super) struct OpenFile {
     // The file is dropped before the permit.
     file: File,
-    _permit: FairPermit<Client>,
+    _permit: FairPermit<Asker>,
 }
 
 /// The result of an operation.
