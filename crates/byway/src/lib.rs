@@ -14,7 +14,6 @@ pub mod config;
 pub mod drain;
 pub mod exchange;
 pub mod explain;
-pub mod fair_permits;
 pub mod fault;
 pub mod http;
 pub mod inbound;

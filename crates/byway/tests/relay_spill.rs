@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use byway::fair_permits::FairPermits;
 use byway::relay::{
-    DrainError, Drained, Early, End, EndKind, Outflow, RelayCounters, RelayOptions, Side,
-    SpillBudget, SpillOptions, SpillPool, relay,
+    DrainError, Drained, Early, End, EndKind, FairPermits, Outflow, RelayCounters, RelayOptions,
+    Side, SpillBudget, SpillOptions, SpillPool, relay,
 };
 use byway_dial::{Asker, Broken, Read, Stream};
 use byway_testkit::pipe;

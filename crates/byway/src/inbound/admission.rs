@@ -17,8 +17,8 @@ use super::link_permits::LinkPermits;
 use super::pending_links::{FEWEST_PENDING_LINKS, PENDING_LINKS, PendingLinks};
 use super::quota::{Excess, Quota};
 use crate::config::{Role, RoleKind};
-use crate::fair_permits::FairPermits;
 use crate::os::descriptors::{self, CARRIED, DIALLING, Shares};
+use crate::relay::FairPermits;
 
 /// Connections that all metrics listeners may have open together. They are part of the reserve.
 const METRICS: usize = 16;

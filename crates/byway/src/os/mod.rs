@@ -5,5 +5,3 @@ pub mod inherit;
 pub mod network_changes;
 pub mod process;
 pub mod reuseport;
-pub mod splice;
-pub mod unnamed_file;

@@ -20,10 +20,10 @@ use super::route_states::RouteStates;
 use super::upgrades::Upgrades;
 use super::upstream_tls::UpstreamTls;
 use crate::config::{self, Plan, ResolverKind, Role, Serves, SpillMode};
-use crate::fair_permits::FairPermits;
 use crate::http::conn::Conn;
 use crate::live::Live;
 use crate::observe::telemetry::Telemetry;
+use crate::relay::FairPermits;
 use crate::relay::spill::{self, SpillDirError};
 use crate::relay::{RelayCounters, SpillBudget, SpillOptions, SpillPool};
 

@@ -9,6 +9,7 @@ pub mod buffer;
 mod counters;
 mod direction;
 mod end;
+mod fair_permits;
 mod options;
 pub mod outflow;
 #[allow(clippy::module_inception)] // the mover is named as the design names it
@@ -21,6 +22,7 @@ pub mod splice;
 pub use buffer::{Buffer, Size};
 pub use counters::RelayCounters;
 pub use end::{End, EndKind, EndPhase, RelayedBytes, Side};
+pub use fair_permits::{FairPermit, FairPermits, NoPermit};
 pub use options::{Early, RelayOptions};
 pub use outflow::{DrainError, Drained, Outflow};
 pub use relay::{Relay, relay};

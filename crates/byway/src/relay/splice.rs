@@ -18,7 +18,9 @@ use std::task::{Context, Poll, ready};
 use byway_dial::{Broken, Read, Stream};
 use tokio::io::Interest;
 
-use crate::os::splice::{KernelPipe, moved_in, moved_out};
+mod kernel_pipe;
+
+use kernel_pipe::{KernelPipe, moved_in, moved_out};
 
 /// The most pipes that one worker has, in use and idle.
 pub const PIPES: usize = 256;

@@ -5,9 +5,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::os::unnamed_file;
-
-use super::file;
+use super::{file, unnamed_file};
 
 /// Why a directory cannot be spilled to.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::super::buffer::Buffer;
-use crate::os::unnamed_file;
+use super::unnamed_file;
 
 /// Opens an unnamed file in `directory`, mode 0600.
 pub(super) fn open(directory: &Path) -> io::Result<File> {

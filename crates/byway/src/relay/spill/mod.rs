@@ -11,6 +11,7 @@ mod file;
 mod pipe;
 mod pool;
 mod queue;
+mod unnamed_file;
 
 pub use budget::SpillBudget;
 pub use directory::{SpillDirError, prepare, warn_if_memory};

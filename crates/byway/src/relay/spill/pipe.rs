@@ -15,10 +15,10 @@ use tokio::time::Sleep;
 
 use super::super::buffer::Size;
 use super::super::counters::{RelayCounters, SpillUsage};
+use super::super::fair_permits::NoPermit;
 use super::budget::Charge;
 use super::pool::{Done, SpillPool, Store};
 use super::queue::{Op, OpResult, Refusal, SpillQueue, WriteFailure};
-use crate::fair_permits::NoPermit;
 use crate::observe::log_limit::LogLimit;
 
 /// Log limit for writes that the disk refused.

@@ -23,11 +23,11 @@ use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 use tokio::sync::oneshot;
 
+use super::super::fair_permits::FairPermit;
 use super::budget::{Charge, SpillBudget};
 use super::file;
 use super::queue::{Op, OpResult, Refusal, WriteFailure};
-use crate::fair_permits::FairPermit;
-use crate::os::unnamed_file;
+use super::unnamed_file;
 
 /// The threads, the directory and the budget of a node. Dropping it ends the threads after the
 /// queued jobs.

@@ -1,5 +1,4 @@
-//! Splice: moves bytes from one socket to another through a kernel pipe, without copying them
-//! through this program.
+//! Kernel pipe: moves bytes from one socket to another without copying them through this program.
 //!
 //! In:    two sockets and a pipe.
 //! Out:   how many bytes went into the pipe or out of it.
@@ -9,9 +8,9 @@
 //! instead.
 
 #[cfg(target_os = "linux")]
-pub use linux::{KernelPipe, moved_in, moved_out};
+pub(super) use linux::{KernelPipe, moved_in, moved_out};
 #[cfg(not(target_os = "linux"))]
-pub use portable::{KernelPipe, moved_in, moved_out};
+pub(super) use portable::{KernelPipe, moved_in, moved_out};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -22,7 +21,7 @@ mod linux {
 
     /// A kernel pipe, both ends.
     #[derive(Debug)]
-    pub struct KernelPipe {
+    pub(crate) struct KernelPipe {
         out: OwnedFd,
         into: OwnedFd,
     }
@@ -33,7 +32,7 @@ mod linux {
         ///
         /// # Errors
         /// When descriptors have run out.
-        pub fn new(bytes: usize) -> io::Result<Self> {
+        pub(crate) fn new(bytes: usize) -> io::Result<Self> {
             let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
             let _ = fcntl_setpipe_size(&into, bytes);
             Ok(Self { out, into })
@@ -45,7 +44,11 @@ mod linux {
     ///
     /// # Errors
     /// Those of the socket.
-    pub fn moved_in(socket: impl AsFd, kernel_pipe: &KernelPipe, most: usize) -> io::Result<usize> {
+    pub(crate) fn moved_in(
+        socket: impl AsFd,
+        kernel_pipe: &KernelPipe,
+        most: usize,
+    ) -> io::Result<usize> {
         Ok(splice(
             socket,
             None,
@@ -61,7 +64,7 @@ mod linux {
     ///
     /// # Errors
     /// Those of the socket.
-    pub fn moved_out(
+    pub(crate) fn moved_out(
         kernel_pipe: &KernelPipe,
         socket: impl AsFd,
         most: usize,
@@ -83,14 +86,14 @@ mod portable {
 
     /// Not available on this platform.
     #[derive(Debug)]
-    pub enum KernelPipe {}
+    pub(crate) enum KernelPipe {}
 
     impl KernelPipe {
         /// Always fails.
         ///
         /// # Errors
         /// `Unsupported`.
-        pub fn new(_bytes: usize) -> io::Result<Self> {
+        pub(crate) fn new(_bytes: usize) -> io::Result<Self> {
             Err(io::ErrorKind::Unsupported.into())
         }
     }
@@ -99,7 +102,11 @@ mod portable {
     ///
     /// # Errors
     /// None.
-    pub fn moved_in<S>(_socket: S, kernel_pipe: &KernelPipe, _most: usize) -> io::Result<usize> {
+    pub(crate) fn moved_in<S>(
+        _socket: S,
+        kernel_pipe: &KernelPipe,
+        _most: usize,
+    ) -> io::Result<usize> {
         match *kernel_pipe {}
     }
 
@@ -107,7 +114,11 @@ mod portable {
     ///
     /// # Errors
     /// None.
-    pub fn moved_out<S>(kernel_pipe: &KernelPipe, _socket: S, _most: usize) -> io::Result<usize> {
+    pub(crate) fn moved_out<S>(
+        kernel_pipe: &KernelPipe,
+        _socket: S,
+        _most: usize,
+    ) -> io::Result<usize> {
         match *kernel_pipe {}
     }
 }

@@ -15,7 +15,7 @@ use std::path::Path;
 /// `Unsupported`, or an error of the file system; then the caller creates a named file and removes
 /// the name.
 #[cfg(target_os = "linux")]
-pub fn open(directory: &Path) -> io::Result<File> {
+pub(super) fn open(directory: &Path) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags};
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     Ok(rustix::fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?.into())
@@ -23,14 +23,14 @@ pub fn open(directory: &Path) -> io::Result<File> {
 
 /// Not available on other platforms.
 #[cfg(not(target_os = "linux"))]
-pub fn open(_directory: &Path) -> io::Result<File> {
+pub(super) fn open(_directory: &Path) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Returns the blocks of a range to the disk; the file keeps its length. False when the file system
 /// cannot.
 #[cfg(target_os = "linux")]
-pub fn punch(file: &File, from: u64, len: u64) -> bool {
+pub(super) fn punch(file: &File, from: u64, len: u64) -> bool {
     use rustix::fs::{FallocateFlags, fallocate};
     fallocate(
         file,
@@ -43,13 +43,13 @@ pub fn punch(file: &File, from: u64, len: u64) -> bool {
 
 /// On other platforms the blocks stay until the file is truncated.
 #[cfg(not(target_os = "linux"))]
-pub fn punch(_file: &File, _from: u64, _len: u64) -> bool {
+pub(super) fn punch(_file: &File, _from: u64, _len: u64) -> bool {
     false
 }
 
 /// Whether data written to `directory` is kept in memory (tmpfs, ramfs).
 #[cfg(target_os = "linux")]
-pub fn is_memory(directory: &Path) -> bool {
+pub(super) fn is_memory(directory: &Path) -> bool {
     const TMPFS: u32 = 0x0102_1994;
     const RAMFS: u32 = 0x8584_58f6;
     // The type is a signed word on some architectures and unsigned on others; the magic is its low
@@ -59,6 +59,6 @@ pub fn is_memory(directory: &Path) -> bool {
 
 /// Unknown on other platforms.
 #[cfg(not(target_os = "linux"))]
-pub fn is_memory(_directory: &Path) -> bool {
+pub(super) fn is_memory(_directory: &Path) -> bool {
     false
 }
