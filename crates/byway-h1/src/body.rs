@@ -4,11 +4,10 @@
 //! Out:   which bytes are data, which are framing, and where the message ends.
 //! Never: reads past the message, copies data, or ends a truncated message.
 
+use byway_head::{Framed, Limits, Malformed, Trailers};
+use thiserror::Error;
+
 use crate::chunked::Chunked;
-use crate::error::{Malformed, Truncated};
-use crate::framing::Framed;
-use crate::limits::Limits;
-use crate::trailer::Trailers;
 
 /// What to do with the unread bytes of a body. Each step makes progress, or requests more bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +38,14 @@ enum DecoderKind {
     UntilClose,
     Chunked(Chunked),
     Closed,
+}
+
+/// The peer closed before the message ended. The received part must not be presented as complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the connection ended before the message did")]
+pub struct Truncated {
+    /// The number of missing bytes, if the message declared its length.
+    pub missing: Option<u64>,
 }
 
 impl BodyDecoder {

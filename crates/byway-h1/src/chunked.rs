@@ -4,12 +4,11 @@
 //! Out:   steps.
 //! Never: accepts LF for CRLF, an ambiguous size, or unlimited extensions.
 
+use byway_head::{Limits, Malformed, Section, Trailers};
+
 use crate::body::{Step, data};
-use crate::error::Malformed;
 use crate::extension::Extension;
-use crate::limits::Limits;
-use crate::section::{Cursor, Section};
-use crate::trailer::Trailers;
+use crate::section::{Cursor, read_fields};
 
 /// A size of more digits exceeds 64 bits, or is padded without a legitimate reason.
 const SIZE_DIGITS: u8 = 16;
@@ -184,7 +183,7 @@ impl Chunked {
     fn step_in_trailers(&mut self, unread: &[u8]) -> Result<Step, Malformed> {
         let most = self.limits.head_window();
         let window = &unread[..unread.len().min(most)];
-        match self.section.read(&mut self.cursor, window, &self.limits)? {
+        match read_fields(&mut self.section, &mut self.cursor, window, &self.limits)? {
             Some(lf) => {
                 self.phase = Phase::Done;
                 Ok(Step::End(lf + 1))

@@ -5,8 +5,8 @@
 //! Out:   whether the byte is valid there.
 //! Never: stores bytes.
 
-use crate::error::Malformed;
-use crate::octets::{first_non_value, is_ows, is_token_byte};
+use byway_head::Malformed;
+use byway_head::octets::{first_non_value, is_ows, is_token_byte};
 
 /// The position in `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,16 +5,17 @@
 //! Never: repairs a message, copies a body, or accepts a message that two parsers could read
 //!        differently.
 //!
-//! The framing of a message is decided once, from its whole head ([`Framed`]); a message without
-//! one unambiguous framing is refused ([`Malformed`]). Output is written from the parsed structure
-//! only ([`mod@write`]), so that the sender's spelling of lines is not passed on.
+//! Heads are those of `byway-head`, which knows no version; a message without one unambiguous
+//! framing is refused. Output is written from the parsed structure only ([`mod@write`]), so that the
+//! sender's spelling of lines is not passed on.
 //!
 //! ```
-//! use byway_h1::{BodyDecoder, Framed, Limits, Parsed, RequestHead, Step};
+//! use byway_h1::{BodyDecoder, Parsed, RequestParser, Step};
+//! use byway_head::Limits;
 //!
 //! let buf = b"POST /a?b HTTP/1.1\r\nHost: example.com\r\nContent-Length: 2\r\n\r\nhi";
 //! let limits = Limits::default();
-//! let mut head = RequestHead::default();
+//! let mut head = RequestParser::default();
 //! let Parsed::Complete(head_len) = head.parse(buf, &limits)? else { panic!("read more and parse again") };
 //! let request = head.view(buf);
 //! assert_eq!(request.path(), b"/a");
@@ -24,42 +25,20 @@
 //! assert_eq!(body.step(&buf[head_len..])?, Step::Data(2));
 //! body.taken(2);
 //! assert!(body.is_done());
-//! # Ok::<(), byway_h1::Malformed>(())
+//! # Ok::<(), byway_head::Malformed>(())
 //! ```
 
 mod body;
 mod chunked;
-mod error;
 mod extension;
-mod field;
-mod forwarding;
-mod framing;
-mod hint;
-mod hop;
-mod limits;
 mod message;
-mod octets;
-mod reason;
-mod repeat;
 mod request;
 mod response;
 mod section;
-mod target;
-mod trailer;
 pub mod write;
 
-pub use body::{BodyDecoder, Step};
-pub use error::{Malformed, Truncated};
-pub use field::{Field, Fields, FieldsNamed, Line, Lines, Options};
-pub use forwarding::{is_alias, is_forwarding};
-pub use framing::Framed;
-pub use hint::KeepAliveHint;
-pub use hop::is_hop_by_hop;
-pub use limits::{CONNECTION_OPTIONS, Limits};
-pub use message::{Parsed, Version};
-pub use reason::reason_phrase;
-pub use repeat::is_repeatable;
-pub use request::{Request, RequestHead};
-pub use response::{Response, ResponseHead};
-pub use target::{Authority, TargetForm};
-pub use trailer::{Trailers, may_be_trailer};
+pub use body::{BodyDecoder, Step, Truncated};
+pub use message::Parsed;
+pub use request::RequestParser;
+pub use response::ResponseParser;
+pub use write::HeadWriter;

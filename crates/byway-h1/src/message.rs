@@ -1,24 +1,10 @@
-//! Message: the common parts of requests and responses.
+//! Message: what the parsers of requests and responses have in common.
 //!
-//! In:    the index of a head's fields.
-//! Out:   the facts that framing and keep-alive depend on, from one pass.
-//! Never: checks the head; that is the task of request and response.
+//! In:    a buffer, and the limits of a head.
+//! Out:   how far the parser got; the version.
+//! Never: reads a field.
 
-use crate::error::Malformed;
-use crate::field::{Fields, split_list};
-use crate::framing::Seen;
-use crate::limits::Limits;
-use crate::section::{Section, Span};
-
-/// The supported versions of HTTP.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Version {
-    /// HTTP/1.0: no chunked coding, and the connection closes by default.
-    Http10,
-    /// HTTP/1.1.
-    #[default]
-    Http11,
-}
+use byway_head::{Limits, Malformed, Version};
 
 /// The progress of parsing a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,102 +16,25 @@ pub enum Parsed {
     Partial,
 }
 
-/// The facts from fields of certain names.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Survey {
-    pub(crate) host: Seen<Span>,
-    pub(crate) length: Seen<Span>,
-    pub(crate) coding: Seen<Span>,
-    /// The first Upgrade field.
-    pub(crate) upgrade: Option<Span>,
-    pub(crate) expects_continue: bool,
-    pub(crate) lists_upgrade: bool,
-    /// Connection lists other elements than close, keep-alive and upgrade.
-    pub(crate) lists_fields: bool,
-    /// Elements of Connection so far, including empty ones.
-    connection_options: usize,
-    lists_close: bool,
-    lists_keep_alive: bool,
-}
-
-impl Version {
-    /// Parses a version; `at` is its position in the buffer.
-    pub(crate) fn parse(bytes: &[u8], at: usize) -> Result<Self, Malformed> {
-        match bytes {
-            b"HTTP/1.1" => Ok(Self::Http11),
-            b"HTTP/1.0" => Ok(Self::Http10),
-            [
-                b'H',
-                b'T',
-                b'T',
-                b'P',
-                b'/',
-                major @ b'0'..=b'9',
-                b'.',
-                minor @ b'0'..=b'9',
-            ] => Err(Malformed::VersionUnsupported {
-                major: major - b'0',
-                minor: minor - b'0',
-            }),
-            _ => Err(Malformed::VersionInvalid { at }),
-        }
-    }
-}
-
-impl Survey {
-    pub(crate) fn of(section: &Section, buf: &[u8], limits: &Limits) -> Result<Self, Malformed> {
-        let mut survey = Self::default();
-        for entry in section.entries() {
-            survey.note(entry.name.of(buf), entry.value, buf, limits)?;
-        }
-        Ok(survey)
-    }
-
-    /// Whether the connection may be used for another message (RFC 9112 section 9.3), according to
-    /// the fields.
-    pub(crate) fn keep_alive(&self, version: Version) -> bool {
-        !self.lists_close && (version == Version::Http11 || self.lists_keep_alive)
-    }
-
-    fn note(
-        &mut self,
-        name: &[u8],
-        value: Span,
-        buf: &[u8],
-        limits: &Limits,
-    ) -> Result<(), Malformed> {
-        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        match name.len() {
-            4 if is("host") => self.host.note(value),
-            6 if is("expect") => self.expects_continue |= lists(value.of(buf), "100-continue"),
-            7 if is("upgrade") => self.upgrade = self.upgrade.or(Some(value)),
-            10 if is("connection") => self.note_connection(value.of(buf), limits)?,
-            14 if is("content-length") => self.length.note(value),
-            17 if is("transfer-encoding") => self.coding.note(value),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn note_connection(&mut self, mut list: &[u8], limits: &Limits) -> Result<(), Malformed> {
-        while !list.is_empty() {
-            let (option, rest) = split_list(list);
-            list = rest;
-            self.connection_options += 1;
-            if self.connection_options > limits.connection_options {
-                return Err(Malformed::TooManyConnectionOptions {
-                    limit: limits.connection_options,
-                });
-            }
-            match option {
-                [] => {}
-                _ if option.eq_ignore_ascii_case(b"close") => self.lists_close = true,
-                _ if option.eq_ignore_ascii_case(b"keep-alive") => self.lists_keep_alive = true,
-                _ if option.eq_ignore_ascii_case(b"upgrade") => self.lists_upgrade = true,
-                _ => self.lists_fields = true,
-            }
-        }
-        Ok(())
+/// Parses a version; `at` is its position in the buffer.
+pub(crate) fn parse_version(bytes: &[u8], at: usize) -> Result<Version, Malformed> {
+    match bytes {
+        b"HTTP/1.1" => Ok(Version::Http11),
+        b"HTTP/1.0" => Ok(Version::Http10),
+        [
+            b'H',
+            b'T',
+            b'T',
+            b'P',
+            b'/',
+            major @ b'0'..=b'9',
+            b'.',
+            minor @ b'0'..=b'9',
+        ] => Err(Malformed::VersionUnsupported {
+            major: major - b'0',
+            minor: minor - b'0',
+        }),
+        _ => Err(Malformed::VersionInvalid { at }),
     }
 }
 
@@ -142,31 +51,4 @@ pub(crate) fn unfinished(buf: &[u8], limits: &Limits) -> Result<Parsed, Malforme
 /// The part of `buf` in which a head must end.
 pub(crate) fn window<'a>(buf: &'a [u8], limits: &Limits) -> &'a [u8] {
     &buf[..buf.len().min(limits.head_window())]
-}
-
-/// Prints the fields of a message as a list.
-pub(crate) struct Listed<'a>(pub(crate) Fields<'a>);
-
-impl std::fmt::Debug for Listed<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list()
-            .entries(
-                self.0
-                    .clone()
-                    .map(|field| field.name.escape_ascii().to_string()),
-            )
-            .finish()
-    }
-}
-
-/// Whether a comma-separated list has this element, in any case.
-fn lists(mut list: &[u8], element: &str) -> bool {
-    while !list.is_empty() {
-        let (first, rest) = split_list(list);
-        if first.eq_ignore_ascii_case(element.as_bytes()) {
-            return true;
-        }
-        list = rest;
-    }
-    false
 }

@@ -5,18 +5,9 @@
 //! Never: copies bytes, searches a byte twice for a line end, or keeps an index entry for a refused
 //!        line.
 
+use byway_head::octets::{first_non_token, first_non_value, is_ows, trim_ows};
+use byway_head::{Limits, Malformed, Section, Span};
 use memchr::{memchr, memrchr};
-
-use crate::error::Malformed;
-use crate::limits::Limits;
-use crate::octets::{first_non_token, first_non_value, is_ows, trim_ows};
-
-/// A range of a buffer, in 32-bit offsets from its start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Span {
-    start: u32,
-    end: u32,
-}
 
 /// The position of the parser.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,35 +16,6 @@ pub(crate) struct Cursor {
     line: usize,
     /// No line ends between `line` and here.
     seen: usize,
-}
-
-/// One field line.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
-    pub(crate) name: Span,
-    pub(crate) value: Span,
-}
-
-/// The index of all field lines so far.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Section {
-    entries: Vec<Entry>,
-}
-
-impl Span {
-    /// Callers keep offsets below [`Limits::head_window`], which fits 32 bits.
-    pub(crate) fn new(start: usize, end: usize) -> Self {
-        Self {
-            start: start as u32,
-            end: end as u32,
-        }
-    }
-
-    /// The bytes of the range; none if `buf` is too short, and so not the indexed buffer.
-    pub(crate) fn of(self, buf: &[u8]) -> &[u8] {
-        buf.get(self.start as usize..self.end as usize)
-            .unwrap_or_default()
-    }
 }
 
 impl Cursor {
@@ -79,63 +41,41 @@ impl Cursor {
     }
 }
 
-impl Entry {
-    /// From the name to the line end after the value, if nothing is between them.
-    pub(crate) fn line(&self) -> Span {
-        Span {
-            start: self.name.start,
-            end: self.value.end.saturating_add(2),
+/// Parses field lines up to the empty one; returns the position of its LF, with the cursor
+/// still before it.
+pub(crate) fn read_fields(
+    section: &mut Section,
+    cursor: &mut Cursor,
+    window: &[u8],
+    limits: &Limits,
+) -> Result<Option<usize>, Malformed> {
+    while let Some(lf) = cursor.find_end(window) {
+        let start = cursor.line();
+        let line = &window[start..lf];
+        if line == b"\r" {
+            return Ok(Some(lf));
         }
+        refuse_indent(section, line, start)?;
+        section.check_room(limits)?;
+        let (name, value) = field_line(line, start)?;
+        section.push(name, value);
+        cursor.pass(lf);
     }
+    refuse_indent(
+        section,
+        window.get(cursor.line()..).unwrap_or_default(),
+        cursor.line(),
+    )?;
+    Ok(None)
 }
 
-impl Section {
-    pub(crate) fn clear(&mut self) {
-        self.entries.clear();
-    }
-
-    pub(crate) fn entries(&self) -> &[Entry] {
-        &self.entries
-    }
-
-    /// Parses field lines up to the empty one; returns the position of its LF, with the cursor
-    /// still before it.
-    pub(crate) fn read(
-        &mut self,
-        cursor: &mut Cursor,
-        window: &[u8],
-        limits: &Limits,
-    ) -> Result<Option<usize>, Malformed> {
-        while let Some(lf) = cursor.find_end(window) {
-            let start = cursor.line();
-            let line = &window[start..lf];
-            if line == b"\r" {
-                return Ok(Some(lf));
-            }
-            self.refuse_indent(line, start)?;
-            if self.entries.len() >= limits.fields {
-                return Err(Malformed::TooManyFields {
-                    limit: limits.fields,
-                });
-            }
-            self.entries.push(field_line(line, start)?);
-            cursor.pass(lf);
+fn refuse_indent(section: &Section, line: &[u8], at: usize) -> Result<(), Malformed> {
+    match line.first() {
+        Some(&byte) if is_ows(byte) && section.is_empty() => {
+            Err(Malformed::LeadingWhitespace { at })
         }
-        self.refuse_indent(
-            window.get(cursor.line()..).unwrap_or_default(),
-            cursor.line(),
-        )?;
-        Ok(None)
-    }
-
-    fn refuse_indent(&self, line: &[u8], at: usize) -> Result<(), Malformed> {
-        match line.first() {
-            Some(&byte) if is_ows(byte) && self.entries.is_empty() => {
-                Err(Malformed::LeadingWhitespace { at })
-            }
-            Some(&byte) if is_ows(byte) => Err(Malformed::ObsFold { at }),
-            _ => Ok(()),
-        }
+        Some(&byte) if is_ows(byte) => Err(Malformed::ObsFold { at }),
+        _ => Ok(()),
     }
 }
 
@@ -147,7 +87,7 @@ pub(crate) fn without_cr(line: &[u8], at: usize) -> Result<&[u8], Malformed> {
 }
 
 /// `line` still has its CR; `at` is its position in the buffer.
-fn field_line(line: &[u8], at: usize) -> Result<Entry, Malformed> {
+fn field_line(line: &[u8], at: usize) -> Result<(Span, Span), Malformed> {
     let line = without_cr(line, at)?;
     let colon = match first_non_token(line) {
         Some(n) if n > 0 && line[n] == b':' => n,
@@ -164,10 +104,10 @@ fn field_line(line: &[u8], at: usize) -> Result<Entry, Malformed> {
         .map_or(0, |n| n + 1);
     let value_len = trim_ows(&raw[..value_end]).len();
     let value_at = at + colon + 1 + value_end;
-    Ok(Entry {
-        name: Span::new(at, at + colon),
-        value: Span::new(value_at - value_len, value_at),
-    })
+    Ok((
+        Span::new(at, at + colon),
+        Span::new(value_at - value_len, value_at),
+    ))
 }
 
 /// The error for a line whose byte `n` is neither a token character nor a colon in its place.

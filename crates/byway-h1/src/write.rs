@@ -5,14 +5,66 @@
 //! Never: writes a byte that would end a line early or an invalid name. Each function checks its
 //!        input, even if it was checked before, and does not change the buffer on an error.
 
-use crate::error::Malformed;
-use crate::field::{Field, Line};
-use crate::octets::{first_non_target, first_non_token, first_non_value};
+use byway_head::octets::{first_non_target, first_non_token, first_non_value};
+use byway_head::{Field, Framed, HeadOut, Line, Malformed};
 
 /// The bytes after a chunk's data.
 pub const CHUNK_SUFFIX: &[u8] = b"\r\n";
 
 const CRLF: &[u8] = b"\r\n";
+
+/// A head written as HTTP/1.1 to a buffer.
+#[derive(Debug)]
+pub struct HeadWriter<'a>(pub &'a mut Vec<u8>);
+
+impl HeadOut for HeadWriter<'_> {
+    fn request(&mut self, method: &[u8], target: &[u8], authority: &[u8]) -> Result<(), Malformed> {
+        request_line(self.0, method, target)?;
+        field(self.0, b"Host", authority)
+    }
+
+    fn response(&mut self, status: u16, reason: &[u8]) -> Result<(), Malformed> {
+        status_line(self.0, status, reason)
+    }
+
+    fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
+        field(self.0, name, value)
+    }
+
+    fn line(&mut self, received: Line<'_>) -> Result<(), Malformed> {
+        line(self.0, received)
+    }
+
+    fn list<'a>(
+        &mut self,
+        name: &[u8],
+        elements: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), Malformed> {
+        list(self.0, name, elements)
+    }
+
+    fn framing(&mut self, framed: Framed) {
+        match framed {
+            Framed::Length(length) => content_length(self.0, length),
+            Framed::Chunked => append(self.0, &[b"Transfer-Encoding: chunked\r\n"]),
+            Framed::None | Framed::UntilClose => {}
+        }
+    }
+
+    fn connection(&mut self, option: &'static str) {
+        append(self.0, &[b"Connection: ", option.as_bytes(), CRLF]);
+    }
+
+    fn upgrade(&mut self, protocol: &[u8]) -> Result<(), Malformed> {
+        let before = self.0.len();
+        self.connection("upgrade");
+        field(self.0, b"Upgrade", protocol).inspect_err(|_| self.0.truncate(before))
+    }
+
+    fn end(&mut self) {
+        end_of_head(self.0);
+    }
+}
 
 /// `method SP target SP HTTP/1.1 CRLF`.
 ///
@@ -42,7 +94,7 @@ pub fn request_line(out: &mut Vec<u8>, method: &[u8], target: &[u8]) -> Result<(
 }
 
 /// `HTTP/1.1 SP status SP reason CRLF`. The reason may be empty; see
-/// [`reason_phrase`](crate::reason_phrase).
+/// [`reason_phrase`](byway_head::reason_phrase).
 ///
 /// # Errors
 /// If the status does not have three digits, or the reason has a control byte.

@@ -3,7 +3,8 @@
 
 mod common;
 
-use byway_h1::{BodyDecoder, Framed, Limits, Malformed, Step, Truncated, may_be_trailer};
+use byway_h1::{BodyDecoder, Step, Truncated};
+use byway_head::{Framed, Limits, Malformed, may_be_trailer};
 use common::{chunked, decode};
 
 fn refused(body: &str) -> &'static str {

@@ -2,7 +2,8 @@
 
 mod common;
 
-use byway_h1::{Framed, Limits, Parsed, RequestHead, ResponseHead, write};
+use byway_h1::{Parsed, RequestParser, ResponseParser, write};
+use byway_head::{Framed, Limits};
 use common::{Lines, decode_in_pieces, parse_request, parse_response, text};
 use proptest::prelude::*;
 
@@ -46,7 +47,7 @@ fn chunk(data: &[u8]) -> Vec<u8> {
     out
 }
 
-fn lines(fields: byway_h1::Fields<'_>) -> Lines {
+fn lines(fields: byway_head::Fields<'_>) -> Lines {
     fields.map(|f| (text(f.name), text(f.value))).collect()
 }
 
@@ -66,7 +67,7 @@ proptest! {
 
     #[test]
     fn a_request_that_parses_is_written_and_parsed_again_to_the_same(bytes in joined(head_piece())) {
-        let mut head = RequestHead::default();
+        let mut head = RequestParser::default();
         let limits = Limits::default();
         if let Ok(Parsed::Complete(_)) = head.parse(&bytes, &limits) {
             let first = head.view(&bytes);
@@ -74,7 +75,7 @@ proptest! {
             write::request_line(&mut out, first.method(), first.target()).unwrap();
             first.fields().for_each(|f| write::field(&mut out, f.name, f.value).unwrap());
             write::end_of_head(&mut out);
-            let mut again = RequestHead::default();
+            let mut again = RequestParser::default();
             prop_assert_eq!(again.parse(&out, &limits), Ok(Parsed::Complete(out.len())));
             let second = again.view(&out);
             prop_assert_eq!((first.method(), first.target()), (second.method(), second.target()));
@@ -96,7 +97,7 @@ proptest! {
             }
         }
         write::end_of_head(&mut out);
-        let mut head = ResponseHead::default();
+        let mut head = ResponseParser::default();
         prop_assert_eq!(head.parse(&out, &Limits::default()), Ok(Parsed::Complete(out.len())));
         let read: Lines = head.view(&out).fields().map(|f| (text(f.name), text(f.value))).collect();
         prop_assert_eq!(read.into_iter().map(|(n, v)| (n.replace("\\'", "'"), v)).collect::<Lines>(), sent);

@@ -3,7 +3,8 @@
 
 mod common;
 
-use byway_h1::{Authority, Framed, Limits, Malformed, Parsed, RequestHead, TargetForm, Version};
+use byway_h1::{Parsed, RequestParser};
+use byway_head::{Authority, Framed, Limits, Malformed, TargetForm, Version};
 use common::{framing, parse_request, refused, refused_fields, request, text};
 
 #[test]
@@ -51,7 +52,7 @@ fn the_head_ends_where_the_body_starts() {
 #[test]
 fn a_complete_head_stays_complete() {
     let buf = b"GET / HTTP/1.0\r\n\r\n";
-    let mut head = RequestHead::default();
+    let mut head = RequestParser::default();
     assert_eq!(
         head.parse(buf, &Limits::default()),
         Ok(Parsed::Complete(buf.len()))

@@ -3,7 +3,8 @@
 
 mod common;
 
-use byway_h1::{Framed, Limits, Malformed, Parsed, Version, is_hop_by_hop, reason_phrase};
+use byway_h1::Parsed;
+use byway_head::{Framed, Limits, Malformed, Version, is_hop_by_hop, reason_phrase};
 use common::{parse_response, refused_response, response};
 
 #[test]

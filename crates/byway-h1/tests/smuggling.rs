@@ -3,7 +3,7 @@
 
 mod common;
 
-use byway_h1::{Framed, Limits, Malformed};
+use byway_head::{Framed, Limits, Malformed};
 use common::{chunked, decode, framing, refused, refused_fields, request};
 
 #[test]
@@ -363,10 +363,10 @@ fn an_alias_of_a_barred_trailer_is_barred_too() {
         "Host",
         "Set_Cookie",
     ] {
-        assert!(!byway_h1::may_be_trailer(name.as_bytes()), "{name}");
+        assert!(!byway_head::may_be_trailer(name.as_bytes()), "{name}");
     }
     for name in ["X_Sum", "x.sum", "X-Sum", "Content_Digest"] {
-        assert!(byway_h1::may_be_trailer(name.as_bytes()), "{name}");
+        assert!(byway_head::may_be_trailer(name.as_bytes()), "{name}");
     }
 }
 
@@ -379,7 +379,7 @@ fn options_for_a_whole_host_in_absolute_form_has_the_asterisk_as_path() {
         ("http://a/x", "/x"),
     ] {
         let text = format!("OPTIONS {target} HTTP/1.1\r\nHost: b\r\n\r\n");
-        let mut head = byway_h1::RequestHead::default();
+        let mut head = byway_h1::RequestParser::default();
         head.parse(text.as_bytes(), &Limits::default()).unwrap();
         assert_eq!(
             head.view(text.as_bytes()).path_and_query(),

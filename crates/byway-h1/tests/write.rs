@@ -1,6 +1,7 @@
 //! Writing: the encoded messages, and that ambiguous ones are never written.
 
-use byway_h1::{Field, Malformed, write};
+use byway_h1::{HeadWriter, write};
+use byway_head::{Field, Framed, HeadOut, Malformed};
 
 #[test]
 fn a_request_is_written_line_by_line() {
@@ -142,9 +143,9 @@ fn a_start_line_that_would_end_early_is_not_written() {
 #[test]
 fn a_line_is_copied_or_rewritten_if_it_had_other_white_space() {
     let buf = b"GET / HTTP/1.1\r\nHost: a\r\nPlain: a value\r\nTight:x\r\nWide:  y \t\r\nEmpty:\r\nSpaced: \r\n\r\n";
-    let mut head = byway_h1::RequestHead::default();
+    let mut head = byway_h1::RequestParser::default();
     assert!(matches!(
-        head.parse(buf, &byway_h1::Limits::default()),
+        head.parse(buf, &byway_head::Limits::default()),
         Ok(byway_h1::Parsed::Complete(_))
     ));
     let mut out = Vec::new();
@@ -176,4 +177,34 @@ fn a_content_length_is_written_in_full_for_every_size() {
         write::content_length(&mut out, length);
         assert_eq!(out, format!("Content-Length: {length}\r\n").into_bytes());
     }
+}
+
+#[test]
+fn a_head_in_neutral_parts_is_written_as_http_1() {
+    let mut out = Vec::new();
+    let mut head = HeadWriter(&mut out);
+    head.request(b"GET", b"/a", b"example.com").unwrap();
+    head.list(b"Via", [&b"1.0 a"[..], b"1.1 b"]).unwrap();
+    head.framing(Framed::Length(3));
+    head.upgrade(b"chat").unwrap();
+    assert!(head.upgrade(b"chat\r\nX: 1").is_err());
+    head.end();
+    assert_eq!(
+        out,
+        b"GET /a HTTP/1.1\r\nHost: example.com\r\nVia: 1.0 a, 1.1 b\r\nContent-Length: 3\r\n\
+          Connection: upgrade\r\nUpgrade: chat\r\n\r\n"
+    );
+
+    let mut out = Vec::new();
+    let mut head = HeadWriter(&mut out);
+    head.response(200, b"OK").unwrap();
+    head.framing(Framed::Chunked);
+    head.framing(Framed::None);
+    head.framing(Framed::UntilClose);
+    head.connection("close");
+    head.end();
+    assert_eq!(
+        out,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    );
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use byway_dial::socks::ReplyCode as Reply;
 use byway_dial::{DialError, ParentError, PeerText, Target, peer_text};
-use byway_h1::Malformed;
+use byway_head::Malformed;
 use byway_link::{Code, OpenError, wire};
 
 /// Which side failed.

@@ -12,7 +12,7 @@ use byway::observe::access::line::{Entry, EntrySubject};
 use byway::observe::ending::Ending;
 use byway::observe::timing::{Phase, Timing};
 use byway::observe::worker_stats::WorkerStats;
-use byway_h1::Version;
+use byway_head::Version;
 
 /// One request, from its head to its log line.
 fn one_request(

@@ -5,10 +5,8 @@
 //! Out:   nothing, or a panic for each difference that is not listed here.
 //! Never: compares errors by their text. `stricter` lists the stricter checks by variant.
 
-use byway_h1::{
-    BodyDecoder, Field, Fields, Framed, Limits, Line, Malformed, Parsed, RequestHead, ResponseHead,
-    Step, Version, write,
-};
+use byway_h1::{BodyDecoder, Parsed, RequestParser, ResponseParser, Step, write};
+use byway_head::{Field, Fields, Framed, Limits, Line, Malformed, Version};
 use httparse::Status;
 
 use crate::reference::{Answers, Ends, Verdict, body_of, chunked_body};
@@ -20,7 +18,7 @@ const MOST_FIELDS: usize = 256;
 /// A request head: if it is accepted, httparse parses it to the same parts, and the RFC gives it
 /// the same framing; a head that only httparse accepts belongs to a listed class.
 pub fn request(data: &[u8]) {
-    let mut index = RequestHead::default();
+    let mut index = RequestParser::default();
     let ours = index.parse(data, &Limits::default());
     let mut room = [httparse::EMPTY_HEADER; MOST_FIELDS];
     let mut other = httparse::Request::new(&mut room);
@@ -61,7 +59,7 @@ pub fn request(data: &[u8]) {
 
 /// A response head, as [`request`]. Its framing is compared for each kind of request.
 pub fn response(data: &[u8]) {
-    let mut index = ResponseHead::default();
+    let mut index = ResponseParser::default();
     let ours = index.parse(data, &Limits::default());
     let mut room = [httparse::EMPTY_HEADER; MOST_FIELDS];
     let mut other = httparse::Response::new(&mut room);
@@ -154,7 +152,7 @@ pub fn stream(data: &[u8]) {
     let limits = Limits::default();
     let mut rest = data;
     for _ in 0..8 {
-        let mut index = RequestHead::default();
+        let mut index = RequestParser::default();
         let Ok(Parsed::Complete(head)) = index.parse(rest, &limits) else {
             return;
         };
@@ -209,7 +207,7 @@ pub fn written(data: &[u8]) {
         target_bytes: out.len(),
         ..Limits::default()
     };
-    let mut index = RequestHead::default();
+    let mut index = RequestParser::default();
     match index.parse(&out, &limits) {
         Ok(parsed) => {
             assert_eq!(

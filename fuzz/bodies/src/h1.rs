@@ -4,10 +4,8 @@
 //! Out:   nothing, or a panic for each violation.
 //! Never: needs more memory than a few copies of its input.
 
-use byway_h1::{
-    BodyDecoder, Field, Fields, Framed, Limits, Malformed, Parsed, RequestHead, ResponseHead, Step,
-    Truncated, write,
-};
+use byway_h1::{BodyDecoder, Parsed, RequestParser, ResponseParser, Step, Truncated, write};
+use byway_head::{Field, Fields, Framed, Limits, Malformed};
 
 /// The result of decoding a body.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,8 +86,8 @@ fn parse_request(
     data: &[u8],
     piece: usize,
     limits: &Limits,
-) -> (RequestHead, Result<Parsed, Malformed>) {
-    let mut head = RequestHead::default();
+) -> (RequestParser, Result<Parsed, Malformed>) {
+    let mut head = RequestParser::default();
     let mut result = Ok(Parsed::Partial);
     for end in ends(data.len(), piece) {
         result = head.parse(&data[..end], limits);
@@ -104,8 +102,8 @@ fn parse_response(
     data: &[u8],
     piece: usize,
     limits: &Limits,
-) -> (ResponseHead, Result<Parsed, Malformed>) {
-    let mut head = ResponseHead::default();
+) -> (ResponseParser, Result<Parsed, Malformed>) {
+    let mut head = ResponseParser::default();
     let mut result = Ok(Parsed::Partial);
     for end in ends(data.len(), piece) {
         result = head.parse(&data[..end], limits);
@@ -121,7 +119,7 @@ fn ends(len: usize, piece: usize) -> impl Iterator<Item = usize> {
     (0..len).step_by(piece.max(1)).chain([len])
 }
 
-fn check_request(head: &RequestHead, data: &[u8]) {
+fn check_request(head: &RequestParser, data: &[u8]) {
     let first = head.view(data);
     assert_ne!(
         first.framing(),
@@ -135,7 +133,7 @@ fn check_request(head: &RequestHead, data: &[u8]) {
         Ok(())
     );
     write_fields(&mut out, first.fields());
-    let mut again = RequestHead::default();
+    let mut again = RequestParser::default();
     let parsed = again.parse(
         &out,
         &Limits {
@@ -170,7 +168,7 @@ fn check_request(head: &RequestHead, data: &[u8]) {
     );
 }
 
-fn check_response(head: &ResponseHead, data: &[u8]) {
+fn check_response(head: &ResponseParser, data: &[u8]) {
     let first = head.view(data);
     check_names(first.fields());
     let mut out = Vec::new();
@@ -179,7 +177,7 @@ fn check_response(head: &ResponseHead, data: &[u8]) {
         Ok(())
     );
     write_fields(&mut out, first.fields());
-    let mut again = ResponseHead::default();
+    let mut again = ResponseParser::default();
     let parsed = again.parse(
         &out,
         &Limits {

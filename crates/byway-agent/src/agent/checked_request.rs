@@ -334,7 +334,7 @@ fn expects_continue(headers: &HeaderMap) -> bool {
 
 fn is_repeatable(parts: &Parts) -> bool {
     let keys = parts.headers.get_all("idempotency-key");
-    byway_h1::is_repeatable(
+    byway_head::is_repeatable(
         parts.method.as_str().as_bytes(),
         keys.iter().map(HeaderValue::as_bytes),
     )

@@ -95,7 +95,7 @@ pub enum Error {
 pub enum BadAnswer {
     /// An error in the grammar or the framing.
     #[error("{0}")]
-    Codec(#[from] byway_h1::Malformed),
+    Codec(#[from] byway_head::Malformed),
     /// 101 to a request without an upgrade.
     #[error("101 to a request without an upgrade")]
     UnaskedUpgrade,
@@ -203,8 +203,8 @@ impl From<AcquireError> for Error {
     }
 }
 
-impl From<byway_h1::Malformed> for Error {
-    fn from(error: byway_h1::Malformed) -> Self {
+impl From<byway_head::Malformed> for Error {
+    fn from(error: byway_head::Malformed) -> Self {
         Self::Malformed(error.into())
     }
 }

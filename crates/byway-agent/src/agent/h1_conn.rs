@@ -12,7 +12,7 @@ use super::event::{CloseReason, Event, Observer};
 use super::group::Group;
 use super::lazy_timer::LazyTimer;
 use byway_dial::{Broken, Pipe, Read, Stream};
-use byway_h1::ResponseHead;
+use byway_h1::ResponseParser;
 use byway_pool::{Conn, Probe};
 use http::{HeaderName, HeaderValue};
 use std::io::{self, IoSlice};
@@ -33,7 +33,7 @@ pub(crate) struct H1Conn {
     queue_sent: usize,
     pub(crate) timer: LazyTimer,
     /// The index of the response's head; kept to reuse its memory.
-    pub(crate) head: ResponseHead,
+    pub(crate) head: ResponseParser,
     /// Bytes of this exchange that the stream has taken and returned.
     pub(crate) written: u64,
     pub(crate) read: u64,
@@ -67,7 +67,7 @@ impl H1Conn {
             queue: Vec::new(),
             queue_sent: 0,
             timer: LazyTimer::default(),
-            head: ResponseHead::default(),
+            head: ResponseParser::default(),
             written: 0,
             read: 0,
             requests_left: None,

@@ -5,7 +5,7 @@
 //! Never: keeps a connection longer than the origin announced.
 
 use super::event::CloseReason;
-use byway_h1::{Framed, Response};
+use byway_head::{Framed, Response};
 use std::time::Duration;
 
 /// How the agent uses an origin's `Keep-Alive: timeout=N, max=M`, in any order.
@@ -70,11 +70,12 @@ pub(crate) fn keep(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use byway_h1::{Limits, ResponseHead};
+    use byway_h1::ResponseParser;
+    use byway_head::Limits;
 
     fn keep_with(fields: &str, framed: Framed, left: Option<u64>) -> (Keep, Option<u64>) {
         let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
-        let mut head = ResponseHead::default();
+        let mut head = ResponseParser::default();
         head.parse(text.as_bytes(), &Limits::default()).unwrap();
         let mut left = left;
         let keep = keep(

@@ -49,7 +49,8 @@ pub use upgrade::{UpgradePermit, Upgraded};
 
 use body::{About, Incoming};
 use byway_dial::{TlsClient, TlsOptions};
-use byway_h1::{BodyDecoder, Framed};
+use byway_h1::BodyDecoder;
+use byway_head::Framed;
 use byway_pool::{AcquireError, Acquired, Lease, OpenPermit, Pool};
 use checked_request::{CheckedRequest, GroupBy};
 use connector::Connect;
@@ -68,11 +69,11 @@ use upload::{Upload, Uploading};
 /// The longest head, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
 /// Limits on a response: a head of 64 KiB with 128 fields, the same for trailers.
-const HEAD_LIMITS: byway_h1::Limits = byway_h1::Limits {
+const HEAD_LIMITS: byway_head::Limits = byway_head::Limits {
     head_bytes: HEAD_BYTES,
     fields: 128,
     target_bytes: 16 * 1024,
-    connection_options: byway_h1::CONNECTION_OPTIONS,
+    connection_options: byway_head::CONNECTION_OPTIONS,
     chunk_extension_bytes: 16 * 1024,
 };
 

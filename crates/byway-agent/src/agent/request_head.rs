@@ -38,7 +38,7 @@ fn write(
     absolute: bool,
     own: &Own,
     keep_alive: bool,
-) -> Result<(), byway_h1::Malformed> {
+) -> Result<(), byway_head::Malformed> {
     let parts = &checked.parts;
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     match (&parts.method, absolute) {
@@ -95,7 +95,7 @@ fn connection(
     checked: &CheckedRequest,
     out: &mut Vec<u8>,
     keep_alive: bool,
-) -> Result<(), byway_h1::Malformed> {
+) -> Result<(), byway_head::Malformed> {
     let mut listed = Vec::new();
     for value in checked.parts.headers.get_all(CONNECTION) {
         for option in value

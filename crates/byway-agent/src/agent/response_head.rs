@@ -6,12 +6,13 @@
 
 use super::error::{BadAnswer, Error};
 use bytes::Bytes;
-use byway_h1::{ResponseHead, Version};
+use byway_h1::ResponseParser;
+use byway_head::Version;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 /// Converts the head in the first `head_bytes` of `unread`.
 pub(super) fn read(
-    head: &ResponseHead,
+    head: &ResponseParser,
     unread: &[u8],
     head_bytes: usize,
 ) -> Result<Response<()>, Error> {

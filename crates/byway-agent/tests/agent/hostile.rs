@@ -3,7 +3,7 @@
 
 use crate::memory::{agent, get, get_error, ok, post};
 use byway_agent::{BadAnswer, Connected, Error, Which, connector_fn};
-use byway_h1::Malformed;
+use byway_head::Malformed;
 use http::Response;
 use parking_lot::Mutex;
 use proptest::collection::vec;

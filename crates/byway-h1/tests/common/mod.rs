@@ -1,7 +1,8 @@
 //! Common: parses heads and bodies at every split, so that a test cannot pass at one split only.
 #![allow(dead_code)] // each test file uses its own part
 
-use byway_h1::{BodyDecoder, Framed, Limits, Malformed, Parsed, RequestHead, ResponseHead, Step};
+use byway_h1::{BodyDecoder, Parsed, RequestParser, ResponseParser, Step};
+use byway_head::{Framed, Limits, Malformed};
 
 /// A message's start line and fields as owned text.
 pub(crate) type Lines = Vec<(String, String)>;
@@ -10,7 +11,7 @@ pub(crate) type Lines = Vec<(String, String)>;
 pub(crate) fn parse_request(
     bytes: &[u8],
     limits: &Limits,
-) -> Result<(RequestHead, Parsed), Malformed> {
+) -> Result<(RequestParser, Parsed), Malformed> {
     let whole = request_in_pieces(bytes, 0..=bytes.len(), bytes.len(), limits);
     let singles = request_in_pieces(bytes, 0..=bytes.len(), 1, limits);
     assert_eq!(
@@ -34,7 +35,7 @@ pub(crate) fn parse_request(
 pub(crate) fn parse_response(
     bytes: &[u8],
     limits: &Limits,
-) -> Result<(ResponseHead, Parsed), Malformed> {
+) -> Result<(ResponseParser, Parsed), Malformed> {
     let whole = response_in_pieces(bytes, 0..=bytes.len(), bytes.len(), limits);
     let singles = response_in_pieces(bytes, 0..=bytes.len(), 1, limits);
     assert_eq!(
@@ -56,14 +57,14 @@ pub(crate) fn parse_response(
 }
 
 /// A complete request head; panics if it is refused or incomplete.
-pub(crate) fn request(bytes: &[u8]) -> RequestHead {
+pub(crate) fn request(bytes: &[u8]) -> RequestParser {
     match parse_request(bytes, &Limits::default()) {
         Ok((head, Parsed::Complete(_))) => head,
         other => panic!("{}: {:?}", bytes.escape_ascii(), outcome(&other)),
     }
 }
 
-pub(crate) fn response(bytes: &[u8]) -> ResponseHead {
+pub(crate) fn response(bytes: &[u8]) -> ResponseParser {
     match parse_response(bytes, &Limits::default()) {
         Ok((head, Parsed::Complete(_))) => head,
         other => panic!("{}: {:?}", bytes.escape_ascii(), outcome(&other)),
@@ -174,8 +175,8 @@ fn request_in_pieces(
     ends: impl IntoIterator<Item = usize>,
     every: usize,
     limits: &Limits,
-) -> Result<(RequestHead, Parsed), Malformed> {
-    let mut head = RequestHead::default();
+) -> Result<(RequestParser, Parsed), Malformed> {
+    let mut head = RequestParser::default();
     let mut parsed = Parsed::Partial;
     for end in ends.into_iter().step_by(every.max(1)) {
         parsed = head.parse(&bytes[..end], limits)?;
@@ -191,8 +192,8 @@ fn response_in_pieces(
     ends: impl IntoIterator<Item = usize>,
     every: usize,
     limits: &Limits,
-) -> Result<(ResponseHead, Parsed), Malformed> {
-    let mut head = ResponseHead::default();
+) -> Result<(ResponseParser, Parsed), Malformed> {
+    let mut head = ResponseParser::default();
     let mut parsed = Parsed::Partial;
     for end in ends.into_iter().step_by(every.max(1)) {
         parsed = head.parse(&bytes[..end], limits)?;

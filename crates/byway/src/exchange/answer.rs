@@ -5,7 +5,8 @@
 //!        Proxy-Status (RFC 9209).
 //! Never: reveals addresses behind an edge to its clients; the log has them under the request id.
 
-use byway_h1::{reason_phrase, write};
+use byway_h1::write;
+use byway_head::reason_phrase;
 
 use super::head::PSEUDONYM;
 use super::{date, max_forwards};

@@ -12,7 +12,8 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 use byway_dial::{Broken, Pipe, Read};
-use byway_h1::{Framed, Parsed, Request, ResponseHead, Version};
+use byway_h1::{Parsed, ResponseParser};
+use byway_head::{Framed, Request, Version};
 use byway_pool::{Lease, Release};
 
 use self::waiting::WaitEnd;
@@ -37,12 +38,12 @@ use crate::route::Outbound;
 /// One try on one connection.
 pub(super) struct Attempt<'a> {
     exchange: &'a ExchangeRequest<'a>,
-    codec: byway_h1::Limits,
+    codec: byway_head::Limits,
     upload: &'a mut BodyTransfer,
     /// The upstream stopped reading the request body. Its response may still be read.
     upload_broken: bool,
     uploaded: bool,
-    response: Scratch<ResponseHead>,
+    response: Scratch<ResponseParser>,
     reused: bool,
     /// Bytes sent on the connection before this attempt.
     sent_before: u64,
@@ -97,7 +98,7 @@ impl<'a> Attempt<'a> {
             authority,
             slot,
         } = borrowed;
-        self.exchange.queue_request(lease.queue(), &authority)?;
+        lease.try_queue(|out| self.exchange.write_request(out, &authority))?;
         self.upload.start_over(&mut lease);
         for _ in 0..MOST_HEADS {
             let head_bytes = self.response_head(downstream, &mut lease, timer).await?;
@@ -269,7 +270,7 @@ impl<'a> Attempt<'a> {
         Err(fault.into())
     }
 
-    fn malformed_response(&self, error: &byway_h1::Malformed) -> AttemptFailure {
+    fn malformed_response(&self, error: &byway_head::Malformed) -> AttemptFailure {
         self.exchange.counters().malformed_responses.add(1);
         malformed(Who::Upstream, error).into()
     }

@@ -8,7 +8,8 @@
 use std::task::{Context, Poll, ready};
 
 use byway_dial::{Broken, Read};
-use byway_h1::{BodyDecoder, Framed, Malformed, Step, is_alias, write};
+use byway_h1::{BodyDecoder, Step, write};
+use byway_head::{Framed, Malformed, is_alias};
 
 use super::replay::Replay;
 use crate::http::conn::Conn;
@@ -51,7 +52,7 @@ pub enum BodyError {
 
 impl BodyTransfer {
     /// A body framed as `from` that is sent framed as `to`. `most` limits its bytes.
-    pub fn new(from: Framed, to: Framed, limits: &byway_h1::Limits, most: Option<u64>) -> Self {
+    pub fn new(from: Framed, to: Framed, limits: &byway_head::Limits, most: Option<u64>) -> Self {
         let decoder = BodyDecoder::new(from, limits);
         let chunked = to == Framed::Chunked;
         Self {

@@ -7,7 +7,7 @@
 //! Never: lets a client remove what applications trust, or walks over the options again for each
 //!        field.
 
-use byway_h1::{CONNECTION_OPTIONS, Options, Request, Response, is_forwarding};
+use byway_head::{CONNECTION_OPTIONS, Options, Request, Response, is_forwarding};
 
 use crate::fault::{Fault, FaultKind, Who};
 
@@ -107,13 +107,14 @@ fn is_end_to_end(name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use byway_h1::{Limits, Parsed, RequestHead};
+    use byway_h1::{Parsed, RequestParser};
+    use byway_head::Limits;
 
     use super::*;
 
     fn refused(fields: &str, forwarding_is_ours: bool) -> bool {
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-        let mut index = RequestHead::default();
+        let mut index = RequestParser::default();
         assert!(matches!(
             index.parse(text.as_bytes(), &Limits::default()).unwrap(),
             Parsed::Complete(_)

@@ -7,7 +7,8 @@
 
 use std::time::Duration;
 
-use byway_h1::{BodyDecoder, Framed, Limits, Step};
+use byway_h1::{BodyDecoder, Step};
+use byway_head::{Framed, Limits};
 use byway_pool::{Lease, Release};
 
 use crate::http::conn::Conn;

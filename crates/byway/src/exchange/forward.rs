@@ -14,7 +14,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use byway_dial::{Read, Stream};
-use byway_h1::{Framed, Request};
+use byway_head::{Framed, HeadOut, Request};
 use byway_pool::{Client, Pool};
 use tokio::time::Instant;
 
@@ -388,9 +388,9 @@ impl ExchangeRequest<'_> {
             .any(|one| one.trim_ascii().eq_ignore_ascii_case(protocol))
     }
 
-    pub(super) fn queue_request(
+    pub(super) fn write_request(
         &self,
-        out: &mut Vec<u8>,
+        out: &mut impl HeadOut,
         authority: &Arc<str>,
     ) -> Result<(), Fault> {
         let own_host = match self.allowed.outbound() {
@@ -414,10 +414,10 @@ impl ExchangeRequest<'_> {
 }
 
 /// The codec limits from the listener limits.
-pub fn codec_limits(limits: &LimitsPlan) -> byway_h1::Limits {
-    byway_h1::Limits {
+pub fn codec_limits(limits: &LimitsPlan) -> byway_head::Limits {
+    byway_head::Limits {
         head_bytes: limits.head_bytes,
         fields: limits.head_fields,
-        ..byway_h1::Limits::default()
+        ..byway_head::Limits::default()
     }
 }

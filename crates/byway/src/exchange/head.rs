@@ -1,7 +1,7 @@
 //! Head: which fields of a request and of a response are passed on, and which Byway adds.
 //!
 //! In:    a parsed head, and what is known of the peer.
-//! Out:   the head to send, serialised from the parsed structure only.
+//! Out:   the head to send, written from the parsed structure only, in any version.
 //! Never: passes on a hop-by-hop field, trusts an untrusted forwarding field, or lets a client
 //!        remove the added ones: what the client lists in Connection is dropped *before* they are
 //!        added (CVE-2024-45410).
@@ -9,8 +9,8 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use byway_h1::{
-    Framed, Malformed, Request, Response, Version, is_alias, is_forwarding, is_hop_by_hop, write,
+use byway_head::{
+    Framed, HeadOut, Malformed, Request, Response, Version, is_alias, is_forwarding, is_hop_by_hop,
 };
 
 use super::connection_options::ConnectionOptions;
@@ -90,14 +90,13 @@ pub struct RequestRules<'a> {
 /// Writes the request head for the upstream.
 ///
 /// # Errors
-/// When a field cannot be written as it is; nothing of `out` may then be sent.
+/// When a field cannot be written as it is; the head may then not be sent.
 pub fn forward_request(
-    out: &mut Vec<u8>,
+    out: &mut impl HeadOut,
     request: &Request<'_>,
     rules: &RequestRules<'_>,
 ) -> Result<(), Malformed> {
-    write::request_line(out, request.method(), rules.target)?;
-    write::field(out, b"Host", rules.host)?;
+    out.request(request.method(), rules.target, rules.host)?;
     let at_edge = rules.forwarded.is_some();
     let trusted = rules
         .forwarded
@@ -120,38 +119,36 @@ pub fn forward_request(
             continue;
         }
         match max_forwards::counted_down(request.method(), field.name, field.value) {
-            Some(left) => write::field(out, field.name, left.to_string().as_bytes())?,
-            None => write::line(out, line)?,
+            Some(left) => out.field(field.name, left.to_string().as_bytes())?,
+            None => out.line(line)?,
         }
     }
     if let Some(forwarded) = &rules.forwarded {
         forwarding_fields(out, request, forwarded)?;
     }
     write_via(out, request.version())?;
-    write_framing(out, request.framing())?;
+    out.framing(request.framing());
     if let Some(protocol) = rules.upgrade {
-        write::field(out, b"Connection", b"upgrade")?;
-        write::field(out, b"Upgrade", protocol)?;
+        out.upgrade(protocol)?;
     }
-    write::end_of_head(out);
+    out.end();
     Ok(())
 }
 
 /// X-Forwarded-For, -Proto, -Host, X-Real-IP and X-Request-Id. The chain of a trusted peer is
 /// extended; that of any other peer was dropped.
 fn forwarding_fields(
-    out: &mut Vec<u8>,
+    out: &mut impl HeadOut,
     request: &Request<'_>,
     about: &Forwarded<'_>,
 ) -> Result<(), Malformed> {
     let peer = about.peer.unwrap_or("unknown").as_bytes();
     match about.trusted {
-        true => write::list(
-            out,
+        true => out.list(
             b"X-Forwarded-For",
             request.fields_named("X-Forwarded-For").chain([peer]),
         )?,
-        false => write::field(out, b"X-Forwarded-For", peer)?,
+        false => out.field(b"X-Forwarded-For", peer)?,
     }
     let given = |name: &str| {
         if about.trusted {
@@ -161,16 +158,16 @@ fn forwarding_fields(
         }
     };
     if given("X-Forwarded-Proto").is_none() {
-        write::field(out, b"X-Forwarded-Proto", about.proto.as_bytes())?;
+        out.field(b"X-Forwarded-Proto", about.proto.as_bytes())?;
     }
     if let (None, Some(host)) = (given("X-Forwarded-Host"), request.host()) {
-        write::field(out, b"X-Forwarded-Host", host)?;
+        out.field(b"X-Forwarded-Host", host)?;
     }
     if let (None, Some(peer)) = (given("X-Real-IP"), about.peer) {
-        write::field(out, b"X-Real-IP", peer.as_bytes())?;
+        out.field(b"X-Real-IP", peer.as_bytes())?;
     }
     if given("X-Request-Id").is_none() {
-        write::field(out, b"X-Request-Id", about.request_id.as_bytes())?;
+        out.field(b"X-Request-Id", about.request_id.as_bytes())?;
     }
     Ok(())
 }
@@ -200,29 +197,29 @@ pub fn framed_downstream(framed: Framed, version: Version) -> Framed {
 /// Writes the response head for the client.
 ///
 /// # Errors
-/// When a field cannot be written as it is; nothing of `out` may then be sent.
+/// When a field cannot be written as it is; the head may then not be sent.
 pub fn forward_response(
-    out: &mut Vec<u8>,
+    out: &mut impl HeadOut,
     response: &Response<'_>,
     rules: &ResponseRules,
 ) -> Result<(), Malformed> {
-    write::status_line(out, response.status(), response.reason())?;
+    out.response(response.status(), response.reason())?;
     end_to_end_fields(out, response)?;
     if response.field("Date").is_none() {
         // RFC 9110 section 6.6.1: a recipient adds the time of receipt to a response without Date.
-        write::field(out, b"Date", &date::now())?;
+        out.field(b"Date", &date::now())?;
     }
     write_via(out, response.version())?;
     match (rules.framed, rules.length_describes) {
         (Framed::None, true) => write_described_length(out, response)?,
-        (framed, _) => write_framing(out, framed)?,
+        (framed, _) => out.framing(framed),
     }
     match (rules.close, rules.downstream) {
-        (true, _) => write::field(out, b"Connection", b"close")?,
-        (false, Version::Http10) => write::field(out, b"Connection", b"keep-alive")?,
+        (true, _) => out.connection("close"),
+        (false, Version::Http10) => out.connection("keep-alive"),
         (false, Version::Http11) => {}
     }
-    write::end_of_head(out);
+    out.end();
     Ok(())
 }
 
@@ -230,10 +227,10 @@ pub fn forward_response(
 ///
 /// # Errors
 /// When a field cannot be written as it is.
-pub fn forward_interim(out: &mut Vec<u8>, response: &Response<'_>) -> Result<(), Malformed> {
-    write::status_line(out, response.status(), response.reason())?;
+pub fn forward_interim(out: &mut impl HeadOut, response: &Response<'_>) -> Result<(), Malformed> {
+    out.response(response.status(), response.reason())?;
     end_to_end_fields(out, response)?;
-    write::end_of_head(out);
+    out.end();
     Ok(())
 }
 
@@ -242,20 +239,19 @@ pub fn forward_interim(out: &mut Vec<u8>, response: &Response<'_>) -> Result<(),
 /// # Errors
 /// When a field cannot be written as it is.
 pub fn forward_switch(
-    out: &mut Vec<u8>,
+    out: &mut impl HeadOut,
     response: &Response<'_>,
     protocol: &[u8],
 ) -> Result<(), Malformed> {
-    write::status_line(out, 101, response.reason())?;
+    out.response(101, response.reason())?;
     end_to_end_fields(out, response)?;
     write_via(out, response.version())?;
-    write::field(out, b"Connection", b"upgrade")?;
-    write::field(out, b"Upgrade", protocol)?;
-    write::end_of_head(out);
+    out.upgrade(protocol)?;
+    out.end();
     Ok(())
 }
 
-fn end_to_end_fields(out: &mut Vec<u8>, response: &Response<'_>) -> Result<(), Malformed> {
+fn end_to_end_fields(out: &mut impl HeadOut, response: &Response<'_>) -> Result<(), Malformed> {
     let listed = ConnectionOptions::in_response(response);
     for line in response.lines() {
         let name = line.field().name;
@@ -263,41 +259,33 @@ fn end_to_end_fields(out: &mut Vec<u8>, response: &Response<'_>) -> Result<(), M
             || is_framing(name)
             || listed.as_ref().is_some_and(|listed| listed.drops(name));
         if !dropped {
-            write::line(out, line)?;
+            out.line(line)?;
         }
     }
     Ok(())
 }
 
-fn write_framing(out: &mut Vec<u8>, framed: Framed) -> Result<(), Malformed> {
-    match framed {
-        Framed::Length(length) => {
-            write::content_length(out, length);
-            Ok(())
-        }
-        Framed::Chunked => write::field(out, b"Transfer-Encoding", b"chunked"),
-        Framed::None | Framed::UntilClose => Ok(()),
-    }
-}
-
 /// The length that a GET would have had: passed on if it is a single valid number, dropped
 /// otherwise.
-fn write_described_length(out: &mut Vec<u8>, response: &Response<'_>) -> Result<(), Malformed> {
+fn write_described_length(
+    out: &mut impl HeadOut,
+    response: &Response<'_>,
+) -> Result<(), Malformed> {
     let mut lengths = response.fields_named("Content-Length");
     match (lengths.next(), lengths.next()) {
         (Some(length), None) if !length.is_empty() && length.iter().all(u8::is_ascii_digit) => {
-            write::field(out, b"Content-Length", length)
+            out.field(b"Content-Length", length)
         }
         _ => Ok(()),
     }
 }
 
-fn write_via(out: &mut Vec<u8>, version: Version) -> Result<(), Malformed> {
+fn write_via(out: &mut impl HeadOut, version: Version) -> Result<(), Malformed> {
     let version: &[u8] = match version {
         Version::Http10 => b"1.0 byway",
         Version::Http11 => b"1.1 byway",
     };
-    write::field(out, b"Via", version)
+    out.field(b"Via", version)
 }
 
 /// Content-Length and Transfer-Encoding are written again from the framing decision, never copied.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use byway_h1::{Framed, Response};
+use byway_head::{Framed, Response};
 
 /// `None`: close it. `Some(idle)`: keep it, for as long as the upstream's hint allows, less one
 /// second for the transit of the next request.
@@ -25,13 +25,14 @@ const LONGEST_HINT: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 mod tests {
-    use byway_h1::{Limits, Parsed, ResponseHead};
+    use byway_h1::{Parsed, ResponseParser};
+    use byway_head::Limits;
 
     use super::*;
 
     fn kept(fields: &str, framed: Framed) -> Option<Option<Duration>> {
         let text = format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: 2\r\n\r\n");
-        let mut index = ResponseHead::default();
+        let mut index = ResponseParser::default();
         assert!(matches!(
             index.parse(text.as_bytes(), &Limits::default()).unwrap(),
             Parsed::Complete(_)

@@ -6,7 +6,8 @@
 //! Never: touches the field of any other method, or reflects a request (TRACE) with the secrets in
 //!        it.
 
-use byway_h1::{Request, write};
+use byway_h1::write;
+use byway_head::Request;
 
 use super::date;
 use crate::fault::{Fault, FaultKind, Who};

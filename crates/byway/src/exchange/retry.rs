@@ -5,7 +5,7 @@
 //! Never: lets a request that may change state reach an upstream twice, unless its client declared
 //!        that harmless.
 
-use byway_h1::{Framed, Request};
+use byway_head::{Framed, Request};
 use tokio::time::Instant;
 
 use super::connection_options::ConnectionOptions;
@@ -185,7 +185,7 @@ pub fn is_repeatable(request: &Request<'_>) -> bool {
     const KEY: &str = "Idempotency-Key";
     let is_removed =
         ConnectionOptions::in_request(request).is_some_and(|listed| listed.drops(KEY.as_bytes()));
-    byway_h1::is_repeatable(
+    byway_head::is_repeatable(
         request.method(),
         request.fields_named(KEY).filter(|_| !is_removed),
     )

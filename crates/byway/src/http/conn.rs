@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use byway_dial::{Broken, Pipe, Read, Stream};
+use byway_h1::HeadWriter;
 use byway_pool::Probe;
 use tokio::time::timeout;
 
@@ -141,17 +142,17 @@ impl Conn {
             .unwrap_or_default()
     }
 
-    /// Appends what `write` writes to the queue, or nothing of it if it fails.
+    /// Appends the head that `write` writes to the queue, or nothing of it if that fails.
     ///
     /// # Errors
     /// Those of `write`.
     pub fn try_queue<E>(
         &mut self,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+        write: impl FnOnce(&mut HeadWriter<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let queue = self.queue();
         let before = queue.len();
-        let written = write(queue);
+        let written = write(&mut HeadWriter(queue));
         if written.is_err() {
             queue.truncate(before);
         }

@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
-use byway_h1::{RequestHead, ResponseHead};
+use byway_h1::{RequestParser, ResponseParser};
 
 /// How many of one kind a thread keeps at most.
 pub const KEPT: usize = 256;
@@ -93,8 +93,8 @@ macro_rules! recycle {
     };
 }
 
-recycle!(RequestHead, |head| head.clear());
-recycle!(ResponseHead, |head| head.clear());
+recycle!(RequestParser, |head| head.clear());
+recycle!(ResponseParser, |head| head.clear());
 recycle!(ScratchBytes, |bytes| {
     bytes.0.clear();
     bytes.0.shrink_to(KEPT_BYTES);

@@ -8,7 +8,7 @@
 use std::pin::pin;
 
 use byway_dial::Target;
-use byway_h1::{Framed, Request, TargetForm};
+use byway_head::{Framed, Request, TargetForm};
 
 use super::tunnel::Tunnel;
 use crate::exchange::client_gone::unless_gone;

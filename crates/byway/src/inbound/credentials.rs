@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use byway_h1::Request;
+use byway_head::Request;
 
 use crate::config::{EgressPlan, LoginDigest, MOST_CREDENTIAL_BYTES};
 use crate::fault::{Fault, FaultKind, Who};

@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use byway_dial::Read;
-use byway_h1::{Framed, Parsed, Request, RequestHead, reason_phrase, write};
+use byway_h1::{Parsed, RequestParser, write};
+use byway_head::{Framed, Request, reason_phrase};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::context::{Accepted, ConnectionContext};
@@ -24,7 +25,7 @@ pub async fn serve(
     listener: Arc<FrontendPlan>,
 ) {
     let mut downstream = Conn::new(accepted.stream);
-    let (limits, mut head) = (&listener.limits, RequestHead::default());
+    let (limits, mut head) = (&listener.limits, RequestParser::default());
     for served in 0..limits.requests_per_connection {
         let Some(head_bytes) =
             next_head(&mut downstream, &mut head, limits, served, &context).await
@@ -65,7 +66,7 @@ pub async fn serve(
 /// The length of the next head, or the status of the error response; none if no request follows.
 async fn next_head(
     downstream: &mut Conn,
-    head: &mut RequestHead,
+    head: &mut RequestParser,
     limits: &LimitsPlan,
     served: u64,
     context: &ConnectionContext,

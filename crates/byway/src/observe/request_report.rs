@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use byway_dial::Dialled;
-use byway_h1::Version;
+use byway_head::Version;
 use byway_link::Link;
 use byway_link::wire::Visited;
 

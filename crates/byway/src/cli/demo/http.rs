@@ -9,7 +9,8 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use byway_dial::{Read, Stream};
-use byway_h1::{Limits, Parsed, Request, RequestHead, reason_phrase, write};
+use byway_h1::{Parsed, RequestParser, write};
+use byway_head::{Limits, Request, reason_phrase};
 use tokio::time::{sleep, timeout};
 
 use super::message::{read_body, read_to_fin};
@@ -82,7 +83,7 @@ Hello from behind Byway: this is the demo's origin.
 
 impl DemoConnection<'_> {
     async fn run(&mut self) -> anyhow::Result<()> {
-        let mut index = RequestHead::default();
+        let mut index = RequestParser::default();
         while self.next_request(&mut index).await? {
             let head = std::mem::take(&mut self.head);
             let then = self.answer(&index.view(&head)).await?;
@@ -96,7 +97,7 @@ impl DemoConnection<'_> {
     }
 
     /// Reads the next head. `false`: none arrived, or it is malformed.
-    async fn next_request(&mut self, index: &mut RequestHead) -> anyhow::Result<bool> {
+    async fn next_request(&mut self, index: &mut RequestParser) -> anyhow::Result<bool> {
         index.clear();
         loop {
             match index.parse(self.conn.unread(), &Limits::default()) {

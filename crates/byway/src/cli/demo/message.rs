@@ -6,7 +6,8 @@
 
 use anyhow::bail;
 use byway_dial::Read;
-use byway_h1::{BodyDecoder, Framed, Limits, Step};
+use byway_h1::{BodyDecoder, Step};
+use byway_head::{Framed, Limits};
 
 use crate::http::conn::Conn;
 

@@ -6,7 +6,8 @@
 
 use anyhow::{Context, bail, ensure};
 use byway_dial::{Read, Stream};
-use byway_h1::{Framed, Limits, Parsed, ResponseHead};
+use byway_h1::{Parsed, ResponseParser};
+use byway_head::{Framed, Limits};
 
 use super::message::read_body;
 use super::pattern::{Pattern, Sum};
@@ -118,7 +119,7 @@ impl Visitor {
     }
 
     async fn any_answer(&mut self, method: &str) -> anyhow::Result<Answer> {
-        let mut index = ResponseHead::default();
+        let mut index = ResponseParser::default();
         let n = loop {
             if let Parsed::Complete(n) = index.parse(self.conn.unread(), &Limits::default())? {
                 break n;

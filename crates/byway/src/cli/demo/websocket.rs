@@ -6,7 +6,7 @@
 //! Never: takes a message over [`LIMITS`].
 
 use byway_dial::Read;
-use byway_h1::{Framed, Request, Version};
+use byway_head::{Framed, Request, Version};
 use byway_ws::handshake::{self, AcceptKey};
 use byway_ws::{Connection, Event, Limits, Malformed, NotSent};
 

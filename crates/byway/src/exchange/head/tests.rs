@@ -1,11 +1,12 @@
 //! Tables of the head rules: the head received and the head sent.
 
-use byway_h1::{Limits, Parsed, RequestHead, ResponseHead};
+use byway_h1::{HeadWriter, Parsed, RequestParser, ResponseParser};
+use byway_head::Limits;
 
 use super::*;
 
 fn request_through(text: &str, forwarded: Option<Forwarded<'_>>, upgrade: Option<&[u8]>) -> String {
-    let mut index = RequestHead::default();
+    let mut index = RequestParser::default();
     assert!(matches!(
         index.parse(text.as_bytes(), &Limits::default()).unwrap(),
         Parsed::Complete(_)
@@ -19,7 +20,7 @@ fn request_through(text: &str, forwarded: Option<Forwarded<'_>>, upgrade: Option
         forwarded,
         upgrade,
     };
-    forward_request(&mut out, &request, &rules).unwrap();
+    forward_request(&mut HeadWriter(&mut out), &request, &rules).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -33,13 +34,18 @@ fn at_edge(trusted: bool) -> Option<Forwarded<'static>> {
 }
 
 fn response_through(text: &str, rules: &ResponseRules) -> String {
-    let mut index = ResponseHead::default();
+    let mut index = ResponseParser::default();
     assert!(matches!(
         index.parse(text.as_bytes(), &Limits::default()).unwrap(),
         Parsed::Complete(_)
     ));
     let mut out = Vec::new();
-    forward_response(&mut out, &index.view(text.as_bytes()), rules).unwrap();
+    forward_response(
+        &mut HeadWriter(&mut out),
+        &index.view(text.as_bytes()),
+        rules,
+    )
+    .unwrap();
     String::from_utf8(out).unwrap()
 }
 

@@ -3,7 +3,8 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use byway_h1::{Limits, RequestHead};
+use byway_h1::RequestParser;
+use byway_head::Limits;
 use proptest::prelude::*;
 
 use super::*;
@@ -208,7 +209,7 @@ fn a_key_makes_any_method_repeatable_and_two_keys_none() {
         ("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n", true, 10),
     ] {
         let text = format!("{head}Host: a\r\n\r\n");
-        let mut index = RequestHead::default();
+        let mut index = RequestParser::default();
         index.parse(text.as_bytes(), &Limits::default()).unwrap();
         let request = index.view(text.as_bytes());
         assert_eq!(

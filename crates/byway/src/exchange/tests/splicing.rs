@@ -5,7 +5,7 @@
 use std::future::poll_fn;
 
 use byway_dial::Stream;
-use byway_h1::{Framed, Limits};
+use byway_head::{Framed, Limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use byway_dial::Asker;
-use byway_h1::Request;
+use byway_head::Request;
 use byway_pool::Client;
 use ipnet::IpNet;
 
@@ -62,13 +62,14 @@ fn address(entry: &[u8]) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use byway_h1::{Limits, Parsed, RequestHead};
+    use byway_h1::{Parsed, RequestParser};
+    use byway_head::Limits;
 
     use super::*;
 
     fn reported_by(fields: &str) -> Option<Client> {
         let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-        let mut index = RequestHead::default();
+        let mut index = RequestParser::default();
         assert!(matches!(
             index.parse(text.as_bytes(), &Limits::default()).unwrap(),
             Parsed::Complete(_)

@@ -4,7 +4,7 @@
 //! Out:   nothing, or the fault to respond with.
 //! Never: reads a body.
 
-use byway_h1::{Request, TargetForm};
+use byway_head::{Request, TargetForm};
 
 use crate::exchange::head::PSEUDONYM;
 use crate::fault::{Fault, FaultKind, Who};

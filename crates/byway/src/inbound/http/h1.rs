@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use byway_dial::Read;
-use byway_h1::{Parsed, RequestHead};
+use byway_h1::{Parsed, RequestParser};
 use byway_pool::Client;
 use tokio::time::Instant;
 
@@ -74,7 +74,7 @@ struct Http1Connection {
 /// The head of a request: its own copy, so that the connection's buffer is free for the body, and
 /// the index over it.
 struct HeadText {
-    index: Scratch<RequestHead>,
+    index: Scratch<RequestParser>,
     bytes: Scratch<ScratchBytes>,
 }
 
@@ -204,7 +204,7 @@ impl Http1Connection {
         if self.downstream.unread().is_empty() && !self.first_byte(limits).await {
             return Ok(NextRequest::Ended);
         }
-        let mut index = Scratch::<RequestHead>::take();
+        let mut index = Scratch::<RequestParser>::take();
         let codec = codec_limits(limits);
         if let Some(text) = self.take_head(&mut index, &codec)? {
             return Ok(NextRequest::Request(HeadText { index, bytes: text }));
@@ -259,8 +259,8 @@ impl Http1Connection {
     /// A copy of the head, once it is complete.
     fn take_head(
         &mut self,
-        index: &mut RequestHead,
-        codec: &byway_h1::Limits,
+        index: &mut RequestParser,
+        codec: &byway_head::Limits,
     ) -> Result<Option<Scratch<ScratchBytes>>, Fault> {
         let n = match index.parse(self.downstream.unread(), codec) {
             Ok(Parsed::Complete(n)) => n,

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use byway_dial::{Target, peer_text};
-use byway_h1::{Request, TargetForm};
+use byway_head::{Request, TargetForm};
 use byway_pool::Client;
 use tokio::time::Instant;
 

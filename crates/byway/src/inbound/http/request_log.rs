@@ -7,7 +7,7 @@
 
 use tokio::time::Instant;
 
-use byway_h1::Request;
+use byway_head::Request;
 
 use super::super::context::{ConnectionContext, ConnectionInfo};
 use crate::config::FrontendPlan;

@@ -4,7 +4,7 @@
 //! Out:   the response, sent; whether another request may follow.
 //! Never: leaves an unread body in front of the next request.
 
-use byway_h1::TargetForm;
+use byway_head::TargetForm;
 use tokio::time::timeout;
 
 use super::request::{Downstream, ReceivedRequest, RequestContext, Then};

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use byway_h1::Version;
+use byway_head::Version;
 
 use super::clock::Dates;
 use super::escape::{self, MOST_WRITTEN_BYTES};

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use byway_h1::Version;
+use byway_head::Version;
 use byway_testkit::eventually;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 

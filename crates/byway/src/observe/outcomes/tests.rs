@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 
-/// The sources of this crate and of the codec, without tests.
+/// The sources of this crate and of message heads, without tests.
 fn sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut folders = vec![
         Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../byway-h1/src"),
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../byway-head/src"),
     ];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -65,7 +65,7 @@ fn words_in_use() -> BTreeSet<String> {
         // The tables: `FaultKind::NoRoute => "no-route",` and similar.
         let tables: &[&str] = match path.file_name().and_then(|name| name.to_str()) {
             Some("fault.rs") => &["pub fn name(self)", "pub fn class(&self)"],
-            Some("error.rs") if path.iter().any(|part| part == "byway-h1") => {
+            Some("error.rs") if path.iter().any(|part| part == "byway-head") => {
                 &["pub fn class(&self)"]
             }
             Some("end.rs") => &["impl EndKind {"],

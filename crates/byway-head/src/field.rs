@@ -29,7 +29,7 @@ pub struct Fields<'a> {
 }
 
 /// A field together with its original bytes. Only the parser creates one, so that the bytes are a
-/// valid line, and [`write::line`](crate::write::line) may pass them on by one copy.
+/// valid line, and [`HeadOut::line`](crate::HeadOut::line) may pass them on by one copy.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
     field: Field<'a>,
@@ -44,7 +44,7 @@ impl<'a> Line<'a> {
     }
 
     /// The original line, if it has the form in which it would be written.
-    pub(crate) fn sent(self) -> Option<&'a [u8]> {
+    pub fn sent(self) -> Option<&'a [u8]> {
         (!self.sent.is_empty()).then_some(self.sent)
     }
 }

@@ -73,7 +73,8 @@ impl<'a> Authority<'a> {
 }
 
 /// Determines the form; `at` is the target's position in the buffer.
-pub(crate) fn form(method: &[u8], target: &[u8], at: usize) -> Result<Form, Malformed> {
+pub(crate) fn form(method: &[u8], span: Span, text: &[u8]) -> Result<Form, Malformed> {
+    let target = span.of(text);
     if method == b"CONNECT" {
         return match Authority::parse(target) {
             Some(Authority {
@@ -86,7 +87,7 @@ pub(crate) fn form(method: &[u8], target: &[u8], at: usize) -> Result<Form, Malf
         [b'/', ..] => Ok(Form::Origin),
         b"*" if method == b"OPTIONS" => Ok(Form::Asterisk),
         b"*" => Err(Malformed::AsteriskTarget),
-        _ => absolute(target, at).ok_or(Malformed::TargetForm),
+        _ => absolute(target, span.start()).ok_or(Malformed::TargetForm),
     }
 }
 

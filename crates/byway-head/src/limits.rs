@@ -38,7 +38,7 @@ impl Default for Limits {
 
 impl Limits {
     /// [`head_bytes`](Self::head_bytes), limited to offsets of 32 bits.
-    pub(crate) fn head_window(&self) -> usize {
+    pub fn head_window(&self) -> usize {
         self.head_bytes.min(u32::MAX as usize)
     }
 }

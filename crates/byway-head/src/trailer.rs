@@ -11,20 +11,22 @@ use crate::hop::is_hop_by_hop;
 use crate::section::Section;
 
 /// The trailer fields of a message. Created by
-/// [`BodyDecoder::trailers`](crate::BodyDecoder::trailers).
+/// the decoder of a body.
 #[derive(Clone, Debug, Default)]
 pub struct Trailers<'a> {
     fields: Option<Fields<'a>>,
 }
 
 impl<'a> Trailers<'a> {
-    pub(crate) fn none() -> Self {
+    /// No trailers.
+    pub fn none() -> Self {
         Self::default()
     }
 
-    pub(crate) fn new(section: &'a Section, unread: &'a [u8]) -> Self {
+    /// Those of a section over `text`.
+    pub fn new(section: &'a Section, text: &'a [u8]) -> Self {
         Self {
-            fields: Some(Fields::new(section, unread)),
+            fields: Some(Fields::new(section, text)),
         }
     }
 }

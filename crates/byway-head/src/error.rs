@@ -270,14 +270,6 @@ pub enum Malformed {
     },
 }
 
-/// The peer closed before the message ended. The received part must not be presented as complete.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the connection ended before the message did")]
-pub struct Truncated {
-    /// The number of missing bytes, if the message declared its length.
-    pub missing: Option<u64>,
-}
-
 impl Malformed {
     /// The response status for a request with this violation: 400, 414, 431, 501 or 505. (It does
     /// not apply to responses: a malformed response is answered with 502.)

@@ -1,4 +1,4 @@
-//! Octets: the byte classes of the HTTP/1 grammar.
+//! Octets: the byte classes of the grammar of HTTP.
 //!
 //! In:    bytes.
 //! Out:   the position of the first invalid byte, if any.
@@ -17,22 +17,24 @@ static TOKEN: [bool; 256] = {
     table
 };
 
-pub(crate) fn is_token_byte(byte: u8) -> bool {
+/// Whether it may be in a token.
+pub fn is_token_byte(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
 
 /// The first byte that is not a token character.
-pub(crate) fn first_non_token(bytes: &[u8]) -> Option<usize> {
+pub fn first_non_token(bytes: &[u8]) -> Option<usize> {
     bytes.iter().position(|&byte| !is_token_byte(byte))
 }
 
-pub(crate) fn is_token(bytes: &[u8]) -> bool {
+/// Whether this is a token.
+pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && first_non_token(bytes).is_none()
 }
 
 /// The first byte that is not allowed in a field value: all controls except HTAB. Bytes from 0x80
 /// up are allowed (obs-text).
-pub(crate) fn first_non_value(bytes: &[u8]) -> Option<usize> {
+pub fn first_non_value(bytes: &[u8]) -> Option<usize> {
     first_bad(bytes, |byte| {
         ((byte < 0x20) & (byte != b'\t')) | (byte == 0x7f)
     })
@@ -40,18 +42,19 @@ pub(crate) fn first_non_value(bytes: &[u8]) -> Option<usize> {
 
 /// The first byte that is not allowed in a request target: controls, space, `#` and all bytes from
 /// 0x7f up.
-pub(crate) fn first_non_target(bytes: &[u8]) -> Option<usize> {
+pub fn first_non_target(bytes: &[u8]) -> Option<usize> {
     first_bad(bytes, |byte| {
         (byte <= 0x20) | (byte >= 0x7f) | (byte == b'#')
     })
 }
 
-pub(crate) fn is_ows(byte: u8) -> bool {
+/// Optional white space (RFC 9110 section 5.6.3).
+pub fn is_ows(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
 /// `bytes` without the spaces and tabs around them.
-pub(crate) fn trim_ows(mut bytes: &[u8]) -> &[u8] {
+pub fn trim_ows(mut bytes: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = bytes
         && is_ows(*first)
     {

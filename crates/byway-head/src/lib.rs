@@ -1,0 +1,66 @@
+//! Heads of HTTP messages, for every version: text, and an index over it.
+//!
+//! In:    the text of a head and the spans of its parts, from the parser of a version.
+//! Out:   views of requests and responses; their framing; rules about names of fields.
+//! Never: knows how a version encodes a head. Whatever reads or writes heads by these types works
+//!        for all versions.
+//!
+//! The text has the fields as lines, `name: value CRLF`, and the index has the spans of names and
+//! values. The parser of HTTP/1 indexes the bytes that it has received. A decoder of HPACK or QPACK
+//! writes such lines and indexes them; its pseudo-headers are spans of the index and no fields.
+//! Written heads go through [`HeadOut`], which each version implements.
+//!
+//! The framing of a message is decided once, from its whole head ([`Framed`]); a message without
+//! one unambiguous framing is refused ([`Malformed`]).
+//!
+//! ```
+//! use byway_head::{Framed, Limits, RequestHead, Span, Version};
+//!
+//! let text = b"POST/a?bhost: example.com\r\ncontent-length: 2\r\n";
+//! let mut head = RequestHead::default();
+//! head.start(Span::new(0, 4), Span::new(4, 8), Version::Http11, text)?;
+//! head.section().push(Span::new(8, 12), Span::new(14, 25));
+//! head.section().push(Span::new(27, 41), Span::new(43, 44));
+//! head.complete(text, &Limits::default())?;
+//!
+//! let request = head.view(text);
+//! assert_eq!((request.method(), request.path()), (&b"POST"[..], &b"/a"[..]));
+//! assert_eq!(request.host(), Some(&b"example.com"[..]));
+//! assert_eq!(request.framing(), Framed::Length(2));
+//! # Ok::<(), byway_head::Malformed>(())
+//! ```
+
+mod error;
+mod field;
+mod forwarding;
+mod framing;
+mod hint;
+mod hop;
+mod limits;
+mod message;
+pub mod octets;
+mod out;
+mod reason;
+mod repeat;
+mod request;
+mod response;
+mod section;
+mod target;
+mod trailer;
+
+pub use error::Malformed;
+pub use field::{Field, Fields, FieldsNamed, Line, Lines, Options};
+pub use forwarding::{is_alias, is_forwarding};
+pub use framing::Framed;
+pub use hint::KeepAliveHint;
+pub use hop::is_hop_by_hop;
+pub use limits::{CONNECTION_OPTIONS, Limits};
+pub use message::Version;
+pub use out::HeadOut;
+pub use reason::reason_phrase;
+pub use repeat::is_repeatable;
+pub use request::{Request, RequestHead};
+pub use response::{Response, ResponseHead};
+pub use section::{Section, Span};
+pub use target::{Authority, TargetForm};
+pub use trailer::{Trailers, may_be_trailer};
