@@ -209,7 +209,7 @@ fn checked_addresses(
         .map_err(|error| {
             Fault::new(
                 crate::fault::Who::Us,
-                crate::fault::FaultKind::Internal,
+                crate::fault::Reason::Internal,
                 format!("no runtime: {error}"),
             )
         })?;
@@ -232,12 +232,10 @@ fn own_addresses(plan: &Plan) -> Arc<[std::net::SocketAddr]> {
 }
 
 fn refusal(fault: &Fault) -> String {
+    let answer = fault.answer();
     format!(
         "  refused: {fault}\n  answer: HTTP {}, SOCKS5 reply {:02x}, link reset {}; Proxy-Status: byway; error={}\n",
-        fault.status(),
-        fault.socks5() as u8,
-        fault.link_code(),
-        fault.proxy_status()
+        answer.status, answer.socks5 as u8, answer.link, answer.proxy_status
     )
 }
 

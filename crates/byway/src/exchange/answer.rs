@@ -1,7 +1,7 @@
 //! Answer: the bytes of Byway's own responses.
 //!
 //! In:    a fault, or a short text.
-//! Out:   a complete response in the send queue of a connection: status, reason class, request id,
+//! Out:   a complete response in the send queue of a connection: status, reason, request id,
 //!        Proxy-Status (RFC 9209).
 //! Never: reveals addresses behind an edge to its clients; the log has them under the request id.
 
@@ -10,13 +10,13 @@ use byway_head::reason_phrase;
 
 use super::head::PSEUDONYM;
 use super::{date, max_forwards};
-use crate::fault::{Fault, FaultKind};
+use crate::fault::{Fault, Reason};
 
 /// How a response is generated.
 pub struct ResponseOptions<'a> {
     /// The id that the log lists the request under.
     pub request_id: &'a str,
-    /// Whether the client may read the full reason (egress), or only its class (edge).
+    /// Whether the client may read the full reason (egress), or only its word (edge).
     pub in_detail: bool,
     /// Whether the connection closes after the response.
     pub close: bool,
@@ -30,7 +30,7 @@ pub fn fault(out: &mut Vec<u8>, fault: &Fault, options: &ResponseOptions<'_>) ->
     let phrase = reason_phrase(status);
     let mut body = format!(
         "{status} {phrase}\nreason: {}\nrequest: {}\n",
-        fault.class(),
+        fault.reason.word(),
         options.request_id
     );
     if options.in_detail {
@@ -52,12 +52,12 @@ pub fn fault(out: &mut Vec<u8>, fault: &Fault, options: &ResponseOptions<'_>) ->
     if let Some(seconds) = fault.retry_after_seconds() {
         field("Retry-After", &seconds.to_string());
     }
-    match fault.kind {
-        FaultKind::Unauthorized => field(
+    match fault.reason {
+        Reason::Unauthorized => field(
             "Proxy-Authenticate",
             "Basic realm=\"byway\", charset=\"UTF-8\"",
         ),
-        FaultKind::MethodNotAllowed => field("Allow", max_forwards::ALLOW),
+        Reason::MethodNotAllowed => field("Allow", max_forwards::ALLOW),
         _ => {}
     }
     if options.close {
@@ -72,13 +72,16 @@ pub fn fault(out: &mut Vec<u8>, fault: &Fault, options: &ResponseOptions<'_>) ->
 }
 
 fn proxy_status(fault: &Fault, in_detail: bool) -> String {
-    let error = fault.proxy_status();
+    let error = fault.answer().proxy_status;
     match in_detail {
         true => format!(
             "{PSEUDONYM}; error={error}; details=\"{}\"",
             quoted(&fault.for_peer().to_string())
         ),
-        false => format!("{PSEUDONYM}; error={error}; details=\"{}\"", fault.class()),
+        false => format!(
+            "{PSEUDONYM}; error={error}; details=\"{}\"",
+            fault.reason.word()
+        ),
     }
 }
 
@@ -104,7 +107,7 @@ mod tests {
     fn answer(in_detail: bool, head_only: bool) -> String {
         let fault = Fault::new(
             Who::Upstream,
-            FaultKind::Refused,
+            Reason::Refused,
             "10.0.0.5:80 refused the \"connection\"",
         );
         let mut out = Vec::new();
@@ -122,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_of_an_edge_gets_the_class_and_not_the_address() {
+    fn a_client_of_an_edge_gets_the_reason_and_not_the_address() {
         let text = answer(false, false);
         assert!(text.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{text}");
         assert!(

@@ -27,7 +27,7 @@ use super::keep_alive::keep_upstream;
 use super::lazy_timer::LazyTimer;
 use super::other_protocol;
 use super::retry::{Failed, Outcome, Tries, is_repeatable};
-use crate::fault::{Deadline, Fault, FaultKind, Who, malformed};
+use crate::fault::{Fault, Reason, Who, malformed};
 use crate::http::conn::Conn;
 use crate::http::scratch::Scratch;
 use crate::observe::timing::Phase;
@@ -129,12 +129,7 @@ impl<'a> Attempt<'a> {
             }
         }
         let detail = format!("the upstream sent {MOST_HEADS} interim responses and no final one");
-        Err(Fault::new(
-            Who::Upstream,
-            FaultKind::Malformed("endless-interim"),
-            detail,
-        )
-        .into())
+        Err(Fault::new(Who::Upstream, Reason::EndlessInterim, detail).into())
     }
 
     /// Whether another upstream is tried instead of passing this response on. If not, the bytes
@@ -291,7 +286,7 @@ impl<'a> Attempt<'a> {
         };
         let detail = format!("the upstream sent no complete response: {how}{hint}");
         self.failed(
-            Fault::new(Who::Upstream, FaultKind::ClosedEarly, detail),
+            Fault::new(Who::Upstream, Reason::ClosedEarly, detail),
             upstream,
         )
     }
@@ -320,7 +315,7 @@ impl<'a> Attempt<'a> {
             BodyError::TooLarge => body_too_large(self.exchange.max_body.unwrap_or_default()),
             BodyError::Truncated => Fault::new(
                 Who::Downstream,
-                FaultKind::ClosedEarly,
+                Reason::ClosedEarly,
                 "the client closed within its request body",
             ),
             BodyError::From(broken) | BodyError::To(broken) => client_left(&broken),
@@ -399,21 +394,11 @@ impl<'a> Attempt<'a> {
             .filter(|protocol| self.exchange.asks_to_upgrade_to(protocol));
         let Some(protocol) = switched else {
             let detail = "the upstream answered 101 to a request that did not ask for this upgrade";
-            return Err(Fault::new(
-                Who::Upstream,
-                FaultKind::Malformed("unasked-upgrade"),
-                detail,
-            )
-            .into());
+            return Err(Fault::new(Who::Upstream, Reason::UnaskedUpgrade, detail).into());
         };
         if !self.uploaded {
             let detail = "the upstream answered 101 before it had taken the whole request";
-            return Err(Fault::new(
-                Who::Upstream,
-                FaultKind::Malformed("premature-upgrade"),
-                detail,
-            )
-            .into());
+            return Err(Fault::new(Who::Upstream, Reason::PrematureUpgrade, detail).into());
         }
         downstream
             .try_queue(|out| head::forward_switch(out, &response, protocol))
@@ -539,7 +524,7 @@ impl<'a> Attempt<'a> {
                 } else {
                     Who::Upstream
                 },
-                FaultKind::Deadline(Deadline::ResponseBody),
+                Reason::ResponseBody,
                 format!(
                     "the response body made no progress for {:?}",
                     self.exchange.limits.body_progress
@@ -557,12 +542,12 @@ impl<'a> Attempt<'a> {
             }
             BodyError::From(broken) => Fault::new(
                 Who::Upstream,
-                FaultKind::ClosedEarly,
+                Reason::ClosedEarly,
                 format!("the upstream broke off within the response body: {broken}"),
             ),
             BodyError::Truncated | BodyError::TooLarge => Fault::new(
                 Who::Upstream,
-                FaultKind::ClosedEarly,
+                Reason::ClosedEarly,
                 "the upstream closed within the response body",
             ),
         }

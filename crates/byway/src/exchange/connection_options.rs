@@ -9,7 +9,7 @@
 
 use byway_head::{CONNECTION_OPTIONS, Options, Request, Response, is_forwarding};
 
-use crate::fault::{Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 
 /// The options of all Connection fields together.
 pub struct ConnectionOptions<'a> {
@@ -85,7 +85,7 @@ pub fn refuse_end_to_end(request: &Request<'_>, forwarding_is_ours: bool) -> Res
             let detail = "Connection lists a field that is meant for the upstream, such as Cookie or Authorization";
             Err(Fault::new(
                 Who::Downstream,
-                FaultKind::Malformed("connection-option"),
+                Reason::ConnectionOption,
                 detail,
             ))
         }

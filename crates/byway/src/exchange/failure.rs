@@ -12,7 +12,7 @@ use super::body::BodyTransfer;
 use super::forward::ExchangeRequest;
 use super::retry::{Failed, Outcome, is_repeatable};
 use crate::config::LimitsPlan;
-use crate::fault::{Deadline, Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 
 /// See the head of the file.
 pub struct AttemptFailure {
@@ -44,7 +44,7 @@ impl AttemptFailure {
     pub fn declined(status: u16) -> Self {
         let fault = Fault::new(
             Who::Upstream,
-            FaultKind::Unreachable,
+            Reason::Unreachable,
             format!("the upstream answered {status}"),
         );
         Self {
@@ -58,7 +58,7 @@ impl AttemptFailure {
         Failed {
             outcome: self.outcome,
             on_kept: self.on_kept,
-            gave_up: matches!(self.fault.kind, FaultKind::Deadline(_)),
+            gave_up: self.fault.reason.is_deadline(),
             repeatable: is_repeatable(&exchange.request),
             body_kept: upload.can_start_over(),
         }
@@ -81,15 +81,11 @@ impl From<Fault> for AttemptFailure {
 /// The client reads nothing.
 pub(super) fn not_read(limit: Duration) -> Fault {
     let detail = format!("the client took no byte of the response for {limit:?}");
-    Fault::new(
-        Who::Downstream,
-        FaultKind::Deadline(Deadline::ResponseBody),
-        detail,
-    )
+    Fault::new(Who::Downstream, Reason::ResponseBody, detail)
 }
 
 /// The client does `what` below the minimum rate.
-pub(super) fn too_slow(limits: &LimitsPlan, deadline: Deadline, what: &str) -> Fault {
+pub(super) fn too_slow(limits: &LimitsPlan, reason: Reason, what: &str) -> Fault {
     let least = limits
         .min_rate
         .map(|rate| rate.to_string())
@@ -98,25 +94,21 @@ pub(super) fn too_slow(limits: &LimitsPlan, deadline: Deadline, what: &str) -> F
         "{what} at less than min_rate, {least}, over {:?} of waiting for it",
         limits.body_progress
     );
-    Fault::new(Who::Downstream, FaultKind::Deadline(deadline), detail)
+    Fault::new(Who::Downstream, reason, detail)
 }
 
 /// The upstream sends no complete head.
 pub(super) fn no_answer(limit: Duration) -> Fault {
     let detail =
         format!("the upstream sent no complete response head within first_byte, {limit:?}");
-    Fault::new(
-        Who::Upstream,
-        FaultKind::Deadline(Deadline::FirstByte),
-        detail,
-    )
+    Fault::new(Who::Upstream, Reason::FirstByte, detail)
 }
 
 /// The client has left.
 pub(super) fn client_left(broken: &Broken) -> Fault {
     Fault::new(
         Who::Downstream,
-        FaultKind::ClosedEarly,
+        Reason::ClosedEarly,
         format!("the client left: {broken}"),
     )
 }

@@ -27,7 +27,7 @@ use super::head::{self, RequestRules};
 use super::lazy_timer::LazyTimer;
 use super::retry::{Failed, Tries, is_repeatable, kept_bytes};
 use crate::config::{HostMode, LimitsPlan};
-use crate::fault::{Fault, FaultKind, Who, malformed};
+use crate::fault::{Fault, Reason, Who, malformed};
 use crate::http::conn::Conn;
 use crate::observe::counters::Counters;
 use crate::observe::request_report::Reports;
@@ -239,7 +239,7 @@ async fn gather_short_body(
                     let detail = "the client closed within its request body";
                     return Poll::Ready(Err(Fault::new(
                         Who::Downstream,
-                        FaultKind::ClosedEarly,
+                        Reason::ClosedEarly,
                         detail,
                     )));
                 }
@@ -267,7 +267,7 @@ fn refuse_large_body(exchange: &ExchangeRequest<'_>) -> Result<(), Fault> {
 pub(super) fn body_too_large(most: u64) -> Fault {
     Fault::new(
         Who::Downstream,
-        FaultKind::BodyTooLarge,
+        Reason::BodyTooLarge,
         format!("the request body is larger than max_body, {most} bytes"),
     )
 }
@@ -364,7 +364,7 @@ impl ExchangeRequest<'_> {
             }
             (None, None) => Err(Fault::new(
                 Who::Us,
-                FaultKind::Internal,
+                Reason::Internal,
                 "an egress exchange without an origin",
             )),
         }

@@ -10,7 +10,7 @@ use byway_h1::write;
 use byway_head::Request;
 
 use super::date;
-use crate::fault::{Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 
 /// The methods that an edge or egress passes on.
 pub const ALLOW: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH";
@@ -30,11 +30,7 @@ pub fn end_here(request: &Request<'_>) -> Result<bool, Fault> {
     };
     if first.is_empty() || !first.iter().all(u8::is_ascii_digit) || lines.next().is_some() {
         let detail = "Max-Forwards has to be one decimal number";
-        return Err(Fault::new(
-            Who::Downstream,
-            FaultKind::Malformed("max-forwards"),
-            detail,
-        ));
+        return Err(Fault::new(Who::Downstream, Reason::MaxForwards, detail));
     }
     match (first.iter().all(|digit| *digit == b'0'), request.method()) {
         (false, _) => Ok(false),
@@ -43,7 +39,7 @@ pub fn end_here(request: &Request<'_>) -> Result<bool, Fault> {
                 "this TRACE may go no further (Max-Forwards: 0), and nothing is reflected here";
             Err(Fault::new(
                 Who::Downstream,
-                FaultKind::MethodNotAllowed,
+                Reason::MethodNotAllowed,
                 detail,
             ))
         }

@@ -4,7 +4,7 @@
 //! Out:   a fault that names the protocol and what to do; or none.
 //! Never: names an address, so that its text may be shown to the client.
 
-use crate::fault::{Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 
 /// The first line of an HTTP/2 client with prior knowledge (RFC 9113 section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
@@ -14,24 +14,16 @@ pub fn in_request(unread: &[u8]) -> Option<Fault> {
     if is_tls(unread, TLS_HANDSHAKE) {
         let detail = "this port speaks plain HTTP, and the client began a TLS handshake: ask for http:// instead of \
                       https://, or put a server that ends TLS in front";
-        return Some(Fault::new(
-            Who::Downstream,
-            FaultKind::Malformed("tls-at-plain-port"),
-            detail,
-        ));
+        return Some(Fault::new(Who::Downstream, Reason::TlsAtPlainPort, detail));
     }
     if unread.starts_with(HTTP2_PREFACE) {
         let detail = "this port speaks HTTP/1.1, and the client began with HTTP/2 (prior knowledge): make it use HTTP/1.1";
-        return Some(Fault::new(Who::Downstream, FaultKind::Version, detail));
+        return Some(Fault::new(Who::Downstream, Reason::HttpVersion, detail));
     }
     if matches!(unread, [5, 1..=255, _, ..] | [4, 1 | 2, _, ..]) {
         let detail =
             "this port speaks HTTP, and this looks like SOCKS: that is what `byway proxy` serves";
-        return Some(Fault::new(
-            Who::Downstream,
-            FaultKind::Malformed("socks-at-http-port"),
-            detail,
-        ));
+        return Some(Fault::new(Who::Downstream, Reason::SocksAtHttpPort, detail));
     }
     None
 }
@@ -39,7 +31,7 @@ pub fn in_request(unread: &[u8]) -> Option<Fault> {
 /// The fault for an upstream that does not speak HTTP/1. TLS servers answer plain HTTP with an
 /// alert record. `exposed`: it is a service behind a link.
 pub fn in_response(unread: &[u8], exposed: bool) -> Option<Fault> {
-    let (kind, detail) = if is_tls(unread, TLS_ALERT) || is_tls(unread, TLS_HANDSHAKE) {
+    let (reason, detail) = if is_tls(unread, TLS_ALERT) || is_tls(unread, TLS_HANDSHAKE) {
         let detail = match exposed {
             false => {
                 "the upstream speaks TLS, and was sent plain HTTP: write https:// in front of it"
@@ -48,16 +40,16 @@ pub fn in_response(unread: &[u8], exposed: bool) -> Option<Fault> {
                 "the service speaks TLS, and was sent plain HTTP: expose it by `byway tcp`, or expose a plain HTTP port"
             }
         };
-        (FaultKind::Malformed("upstream-speaks-tls"), detail)
+        (Reason::UpstreamSpeaksTls, detail)
     } else if is_http2_settings(unread) {
         (
-            FaultKind::Malformed("upstream-speaks-http2"),
+            Reason::UpstreamSpeaksHttp2,
             "the upstream speaks HTTP/2 alone: name a port of it that speaks HTTP/1.1",
         )
     } else {
         return None;
     };
-    Some(Fault::new(Who::Upstream, kind, detail))
+    Some(Fault::new(Who::Upstream, reason, detail))
 }
 
 /// Content types of TLS records (RFC 8446 section 5.1).
@@ -79,39 +71,39 @@ fn is_http2_settings(unread: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn class(fault: Option<Fault>) -> Option<&'static str> {
-        fault.map(|fault| fault.class())
+    fn reason(fault: Option<Fault>) -> Option<Reason> {
+        fault.map(|fault| fault.reason)
     }
 
     #[test]
     fn the_first_bytes_of_tls_and_of_http2_are_detected_on_both_sides() {
-        assert_eq!(class(in_request(b"\x16")), Some("tls-at-plain-port"));
+        assert_eq!(reason(in_request(b"\x16")), Some(Reason::TlsAtPlainPort));
         assert_eq!(
-            class(in_request(b"\x16\x03\x01\x02\x00\x01")),
-            Some("tls-at-plain-port")
+            reason(in_request(b"\x16\x03\x01\x02\x00\x01")),
+            Some(Reason::TlsAtPlainPort)
         );
         assert_eq!(
-            class(in_request(b"\x05\x02\x00\x02")),
-            Some("socks-at-http-port")
+            reason(in_request(b"\x05\x02\x00\x02")),
+            Some(Reason::SocksAtHttpPort)
         );
         assert_eq!(
-            class(in_request(b"\x04\x01\x00\x50\x7f\0\0\x01\0")),
-            Some("socks-at-http-port")
+            reason(in_request(b"\x04\x01\x00\x50\x7f\0\0\x01\0")),
+            Some(Reason::SocksAtHttpPort)
         );
         assert_eq!(
-            class(in_request(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")),
-            Some("http-version")
+            reason(in_request(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")),
+            Some(Reason::HttpVersion)
         );
         assert_eq!(
-            class(in_response(b"\x15\x03\x01\x00\x02\x02\x46", false)),
-            Some("upstream-speaks-tls")
+            reason(in_response(b"\x15\x03\x01\x00\x02\x02\x46", false)),
+            Some(Reason::UpstreamSpeaksTls)
         );
         assert_eq!(
-            class(in_response(
+            reason(in_response(
                 b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03",
                 true
             )),
-            Some("upstream-speaks-http2")
+            Some(Reason::UpstreamSpeaksHttp2)
         );
     }
 
@@ -126,7 +118,7 @@ mod tests {
             b"\x16\x04",
             b"\x04\x01",
         ] {
-            assert_eq!(class(in_request(bytes)), None, "{bytes:?}");
+            assert_eq!(reason(in_request(bytes)), None, "{bytes:?}");
         }
         for bytes in [
             &b""[..],
@@ -135,7 +127,7 @@ mod tests {
             b"\x00\x00\x06",
             b"\x15\x02",
         ] {
-            assert_eq!(class(in_response(bytes, false)), None, "{bytes:?}");
+            assert_eq!(reason(in_response(bytes, false)), None, "{bytes:?}");
         }
     }
 }

@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 
-use crate::fault::{Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 
 /// The canonical path.
 ///
@@ -30,11 +30,7 @@ pub fn canonical(path: &[u8], reject_empty_segments: bool) -> Result<Cow<'_, str
     };
     if reject_empty_segments && has_empty_segment(&path) {
         let detail = "the path holds an empty segment (//), which this edge refuses";
-        return Err(Fault::new(
-            Who::Downstream,
-            FaultKind::Malformed("empty-segment"),
-            detail,
-        ));
+        return Err(Fault::new(Who::Downstream, Reason::EmptySegment, detail));
     }
     Ok(path)
 }
@@ -59,11 +55,7 @@ fn unambiguous(text: &str) -> Result<Cow<'_, str>, Fault> {
 }
 
 fn ambiguous<T>(what: &'static str) -> Result<T, Fault> {
-    Err(Fault::new(
-        Who::Downstream,
-        FaultKind::Malformed("ambiguous-path"),
-        what,
-    ))
+    Err(Fault::new(Who::Downstream, Reason::AmbiguousPath, what))
 }
 
 /// Path and query to send on: those of the request, with its path replaced by `canonical`.
@@ -87,11 +79,7 @@ fn decode_unreserved(path: &str) -> Result<Cow<'_, str>, Fault> {
         at += distance;
         let Some(byte) = escaped(bytes.get(at + 1..at + 3).unwrap_or_default()) else {
             let detail = "the path holds a `%` without two hexadecimal digits behind it; write %25 for the character";
-            return Err(Fault::new(
-                Who::Downstream,
-                FaultKind::Malformed("escape-invalid"),
-                detail,
-            ));
+            return Err(Fault::new(Who::Downstream, Reason::EscapeInvalid, detail));
         };
         if is_unreserved(byte) {
             let decoded = decoded.get_or_insert_with(|| String::with_capacity(path.len()));
@@ -262,7 +250,7 @@ mod tests {
         for path in stray.into_iter().chain(completed) {
             let fault = canonical(path.as_bytes(), false).unwrap_err();
             assert_eq!(
-                (fault.status(), fault.class()),
+                (fault.status(), fault.reason.word()),
                 (400, "escape-invalid"),
                 "{path}"
             );
@@ -303,7 +291,7 @@ mod tests {
             assert!(canonical(path.as_bytes(), false).is_ok(), "{path}");
             let fault = canonical(path.as_bytes(), true).unwrap_err();
             assert_eq!(
-                (fault.status(), fault.class()),
+                (fault.status(), fault.reason.word()),
                 (400, "empty-segment"),
                 "{path}"
             );

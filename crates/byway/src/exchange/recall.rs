@@ -9,7 +9,7 @@ use std::task::Context;
 
 use byway_pool::Lease;
 
-use crate::fault::{Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 use crate::http::conn::Conn;
 use crate::outbound::pooled::PoolKey;
 
@@ -25,6 +25,6 @@ pub(super) fn recalled(
     lease.poll_recalled(cx, moved).is_ready().then(|| {
         let detail = "other clients wait for the upstream, and this client held more than its share of the connections to \
                       it and kept this one waiting";
-        Fault::new(Who::Us, FaultKind::Overloaded("client-share"), detail)
+        Fault::new(Who::Us, Reason::ClientShare, detail)
     })
 }

@@ -12,7 +12,7 @@ use byway_head::{Framed, Request, TargetForm};
 
 use super::tunnel::Tunnel;
 use crate::exchange::client_gone::unless_gone;
-use crate::fault::{Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 use crate::http::conn::Conn;
 use crate::outbound::{self, Engine};
 use crate::route::Allowed;
@@ -21,11 +21,9 @@ use crate::route::Allowed;
 /// target.
 ///
 /// # Errors
-/// `Malformed` with what to write instead.
+/// What to write instead.
 pub fn target(request: &Request<'_>) -> Result<Target, Fault> {
-    let bad = |class: &'static str, detail: String| {
-        Fault::new(Who::Downstream, FaultKind::Malformed(class), detail)
-    };
+    let bad = |reason, detail: String| Fault::new(Who::Downstream, reason, detail);
     let authority = match request.target_form() {
         TargetForm::Authority => request.target(),
         TargetForm::Absolute {
@@ -33,14 +31,14 @@ pub fn target(request: &Request<'_>) -> Result<Target, Fault> {
         } if scheme.eq_ignore_ascii_case(b"http") => authority,
         TargetForm::Absolute { .. } => {
             return Err(bad(
-                "absolute-scheme",
+                Reason::AbsoluteScheme,
                 "an egress forwards http:// itself; use CONNECT for other schemes".into(),
             ));
         }
         TargetForm::Origin | TargetForm::Asterisk => {
             let detail = "this is an egress: request http://HOST/PATH or CONNECT HOST:PORT, as a client does that has a \
                           proxy configured";
-            return Err(bad("origin-form", detail.into()));
+            return Err(bad(Reason::OriginForm, detail.into()));
         }
     };
     let authority = String::from_utf8_lossy(authority);
@@ -50,7 +48,7 @@ pub fn target(request: &Request<'_>) -> Result<Target, Fault> {
         port => byway_dial::target::parse_port(port.trim_start_matches(':')),
     };
     port.and_then(|port| Target::from_host(host, port))
-        .map_err(|error| bad("bad-target", error.to_string()))
+        .map_err(|error| bad(Reason::BadTarget, error.to_string()))
 }
 
 /// CONNECT: opens the target and queues 200 once it is open.
@@ -66,11 +64,7 @@ pub async fn open(
     if request.framing() != Framed::None {
         let detail =
             "CONNECT has no body: Content-Length and Transfer-Encoding are refused with it";
-        return Err(Fault::new(
-            Who::Downstream,
-            FaultKind::Malformed("connect-with-body"),
-            detail,
-        ));
+        return Err(Fault::new(Who::Downstream, Reason::ConnectWithBody, detail));
     }
     let dialled = unless_gone(downstream.stream(), pin!(outbound::open(engine, allowed))).await?;
     downstream

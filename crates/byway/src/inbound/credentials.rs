@@ -11,7 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use byway_head::Request;
 
 use crate::config::{EgressPlan, LoginDigest, MOST_CREDENTIAL_BYTES};
-use crate::fault::{Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 use crate::observe::counters::Counters;
 
 /// The user of a request, by Proxy-Authorization, if the listener has users.
@@ -88,7 +88,7 @@ pub fn check_password(
 const WRONG_CREDENTIALS: &str = "the user or the password is wrong";
 
 fn unauthorized(detail: &'static str) -> Fault {
-    Fault::new(Who::Downstream, FaultKind::Unauthorized, detail)
+    Fault::new(Who::Downstream, Reason::Unauthorized, detail)
 }
 
 #[cfg(test)]

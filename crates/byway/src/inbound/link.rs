@@ -33,7 +33,7 @@ use super::pending_links::PendingLink;
 use super::tunnel::{relay_options, relay_streams};
 use super::tunnel_log::TunnelLog;
 use crate::config::{Bind, FrontendPlan, Plan, Role, Serves, ServiceKind};
-use crate::fault::{Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 use crate::link::outgoing::{OutgoingLink, StreamServer};
 use crate::link::public_ports::PublicPorts;
 use crate::link::serving::AcceptedAt;
@@ -489,7 +489,7 @@ async fn serve_stream(
                     peer = peer.map(display),
                     visitor = named(&open.visitor),
                     who = fault.who.word(),
-                    class = fault.class(),
+                    class = fault.reason.word(),
                     left_out = line.left_out,
                     "link stream: {fault}"
                 );
@@ -545,7 +545,7 @@ fn named(visitor: &str) -> Option<tracing::field::DisplayValue<byway_dial::PeerT
 fn peer_cancelled() -> Fault {
     Fault::new(
         Who::Downstream,
-        FaultKind::ClosedEarly,
+        Reason::ClosedEarly,
         "the other side cancelled before the target was open",
     )
 }
@@ -564,11 +564,7 @@ async fn decide_and_open(
             "network {} is not carried by this version: only TCP is",
             open.network
         );
-        return Err(Fault::new(
-            Who::Downstream,
-            FaultKind::Unsupported("network"),
-            detail,
-        ));
+        return Err(Fault::new(Who::Downstream, Reason::Network, detail));
     }
     // A draining node serves it, too: it was opened before the other side learned of the drain.
     let (service, target);
@@ -584,7 +580,7 @@ async fn decide_and_open(
                 .ok_or_else(|| {
                     Fault::new(
                         Who::Downstream,
-                        FaultKind::NoRoute,
+                        Reason::NoRoute,
                         "no such service is registered by this session",
                     )
                 })?;
@@ -678,13 +674,12 @@ struct OpenedTarget {
 fn no_descriptor(reason: NoDialPermit) -> Fault {
     let detail =
         format!("{reason}; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)");
-    Fault::new(Who::Us, FaultKind::Overloaded("descriptors"), detail)
+    Fault::new(Who::Us, Reason::Descriptors, detail)
 }
 
 /// The host of an [`Open`] has no brackets. A name is checked and resolved only here.
 fn target_of(open: &Open) -> Result<Target, Fault> {
-    let bad =
-        |detail: String| Fault::new(Who::Downstream, FaultKind::Malformed("bad-target"), detail);
+    let bad = |detail: String| Fault::new(Who::Downstream, Reason::BadTarget, detail);
     let port = u16::try_from(open.port).map_err(|_| bad(format!("{} is no port", open.port)))?;
     match open.host.parse::<IpAddr>() {
         Ok(ip) if port != 0 => Ok(Target::Addr(SocketAddr::new(ip, port))),

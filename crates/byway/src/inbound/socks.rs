@@ -22,7 +22,7 @@ use super::tunnel::{self, Tunnel};
 use super::tunnel_log::TunnelLog;
 use crate::config::{EgressPlan, FrontendPlan, Plan, Role};
 use crate::exchange::client_gone::unless_gone;
-use crate::fault::{Deadline, Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 use crate::http::conn::Conn;
 use crate::outbound;
 use crate::route::{Allowed, Ask, Inquiry, policy};
@@ -95,11 +95,7 @@ impl SocksConnection<'_> {
         let socks_request = timeout(limit, self.negotiate()).await.map_err(|_| {
             let detail =
                 format!("the SOCKS handshake was not complete within handshake_timeout, {limit:?}");
-            Fault::new(
-                Who::Downstream,
-                FaultKind::Deadline(Deadline::Handshake),
-                detail,
-            )
+            Fault::new(Who::Downstream, Reason::Handshake, detail)
         })??;
         let opened = {
             let dialling = pin!(dial(
@@ -144,7 +140,7 @@ impl SocksConnection<'_> {
             _ if !self.egress.users.is_empty() => {
                 let detail =
                     "SOCKS4 has no passwords and this egress requires one; use SOCKS5 or HTTP";
-                Fault::new(Who::Downstream, FaultKind::Unauthorized, detail)
+                Fault::new(Who::Downstream, Reason::Unauthorized, detail)
             }
             Command::Connect => {
                 return Ok(SocksRequest {
@@ -191,7 +187,7 @@ impl SocksConnection<'_> {
                 }
                 Method::Open => "the SOCKS client requires a login, and this egress has no users",
             };
-            return Err(Fault::new(Who::Downstream, FaultKind::Unauthorized, detail));
+            return Err(Fault::new(Who::Downstream, Reason::Unauthorized, detail));
         }
         MethodChoice::Use(method).encode(self.downstream.queue());
         self.flush().await
@@ -236,12 +232,12 @@ impl SocksConnection<'_> {
 
     fn note_malformed(&self, error: &SocksError) -> Fault {
         self.context.counters().malformed_handshakes.add(1);
-        let kind = match error {
-            SocksError::Command(_) => FaultKind::Unsupported("socks-command"),
-            SocksError::AddressType(_) => FaultKind::Unsupported("socks-address-type"),
-            _ => FaultKind::Malformed("socks"),
+        let reason = match error {
+            SocksError::Command(_) => Reason::SocksCommand,
+            SocksError::AddressType(_) => Reason::SocksAddressType,
+            _ => Reason::Socks,
         };
-        Fault::new(Who::Downstream, kind, error.to_string())
+        Fault::new(Who::Downstream, reason, error.to_string())
     }
 
     fn refuse(&mut self, dialect: Dialect, fault: Fault) -> Fault {
@@ -259,7 +255,7 @@ impl SocksConnection<'_> {
         counters.faults.add(1);
         if let Some(line) = counters.log_limits.fault(fault) {
             tracing::info!(
-                peer = self.info.peer.map(display), listener = %self.context.address, who = fault.who.word(), class = fault.class(),
+                peer = self.info.peer.map(display), listener = %self.context.address, who = fault.who.word(), class = fault.reason.word(),
                 left_out = line.left_out, "SOCKS: {fault}"
             );
         }
@@ -308,18 +304,14 @@ async fn dial(
 fn client_closed() -> Fault {
     Fault::new(
         Who::Downstream,
-        FaultKind::ClosedEarly,
+        Reason::ClosedEarly,
         "the client closed within its SOCKS handshake",
     )
 }
 
 fn unsupported() -> Fault {
     let detail = "only CONNECT is served; BIND and UDP ASSOCIATE are not";
-    Fault::new(
-        Who::Downstream,
-        FaultKind::Unsupported("socks-command"),
-        detail,
-    )
+    Fault::new(Who::Downstream, Reason::SocksCommand, detail)
 }
 
 /// Success, with the local address of the far connection (RFC 1928: BND.ADDR).
@@ -338,7 +330,7 @@ fn granted(dialect: Dialect, dialled: &Dialled, out: &mut Vec<u8>) {
 
 fn refused(dialect: Dialect, fault: &Fault, out: &mut Vec<u8>) {
     match dialect {
-        Dialect::V5 => Reply::new(fault.socks5()).encode(out),
+        Dialect::V5 => Reply::new(fault.answer().socks5).encode(out),
         Dialect::V4 => Reply4::new(ReplyCode4::Rejected).encode(out),
     }
 }

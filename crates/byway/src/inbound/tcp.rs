@@ -49,7 +49,7 @@ pub async fn serve(
                 return;
             };
             tracing::info!(
-                peer = info.peer.map(display), listener = %context.address, class = fault.class(), left_out = line.left_out, "{fault}"
+                peer = info.peer.map(display), listener = %context.address, class = fault.reason.word(), left_out = line.left_out, "{fault}"
             );
         }
         Ok::<_, Fault>((dialled, allowed)) => {

@@ -10,7 +10,7 @@ use byway_dial::Target;
 
 use super::context::{ConnectionContext, ConnectionInfo};
 use crate::config::{FrontendPlan, Role};
-use crate::fault::{Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 use crate::observe::access::line::{Entry, EntrySubject};
 use crate::observe::ending::Ending;
 use crate::observe::timing::Timers;
@@ -87,7 +87,7 @@ impl<'a> TunnelLog<'a> {
     pub fn client_left(&self) {
         let fault = Fault::new(
             Who::Downstream,
-            FaultKind::ClosedEarly,
+            Reason::ClosedEarly,
             "the client left before the tunnel was open",
         );
         self.note(
@@ -168,11 +168,19 @@ impl<'a> TunnelLog<'a> {
     }
 }
 
-/// How a relay ended, in the words of the log and the metrics.
+/// How a relay ended, for the log and the metrics.
 fn ending_of(end: &End) -> Ending {
-    if end.kind == EndKind::Fin {
-        return Ending::done(end.phase.word());
-    }
+    let reason = match end.kind {
+        EndKind::Fin => return Ending::done(end.phase.word()),
+        EndKind::Reset => Reason::Reset,
+        EndKind::SessionLost => Reason::LinkLost,
+        EndKind::Idle => Reason::Idle,
+        EndKind::Deadline => Reason::Deadline,
+        EndKind::Drained => Reason::Drained,
+        EndKind::Shed => Reason::Shed,
+        EndKind::Malformed => Reason::Malformed,
+        EndKind::Error => Reason::Error,
+    };
     let who = match end.who {
         Side::Downstream => Who::Downstream,
         Side::Upstream => Who::Upstream,
@@ -181,7 +189,7 @@ fn ending_of(end: &End) -> Ending {
     };
     Ending {
         who: Some(who),
-        class: end.kind.word(),
+        reason,
         phase: end.phase.word(),
     }
 }

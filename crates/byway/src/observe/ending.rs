@@ -1,18 +1,17 @@
 //! Ending: how a request or a tunnel ended; one value for the access log and the metrics.
 //!
 //! In:    a fault, the end of a relay, or success.
-//! Out:   the side that ended it, the reason in one word, and the phase.
+//! Out:   the side that ended it, the reason, and the phase.
 
-use super::outcomes::DONE;
-use crate::fault::{Fault, Who};
+use crate::fault::{Fault, Reason, Who};
 
 /// See the head of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ending {
     /// The side that ended it; `None` if everything was delivered.
     pub who: Option<Who>,
-    /// How: `done`, or one of [`super::outcomes::REASONS`].
-    pub class: &'static str,
+    /// Why.
+    pub reason: Reason,
     /// When: the name of a timer, or of a phase of a relay.
     pub phase: &'static str,
 }
@@ -22,7 +21,7 @@ impl Ending {
     pub const fn done(phase: &'static str) -> Self {
         Self {
             who: None,
-            class: DONE,
+            reason: Reason::Done,
             phase,
         }
     }
@@ -31,7 +30,7 @@ impl Ending {
     pub fn of_fault(fault: &Fault, phase: &'static str) -> Self {
         Self {
             who: Some(fault.who),
-            class: fault.class(),
+            reason: fault.reason,
             phase,
         }
     }

@@ -9,8 +9,7 @@
 
 pub use byway_link::log_limit::{LogLimit, LogPass};
 
-use super::outcomes::REASONS;
-use crate::fault::{Fault, Who};
+use crate::fault::{Fault, Reason, Who};
 
 /// How many events that need a grant get a line each.
 const FIRST_OF_MEMBERS: u64 = 2000;
@@ -57,7 +56,7 @@ pub struct LogLimits {
 
 impl Default for LogLimits {
     fn default() -> Self {
-        let faults = (0..Who::ALL.len() * (REASONS.len() + 1))
+        let faults = (0..Who::ALL.len() * Reason::ALL.len())
             .map(|_| LogLimit::default())
             .collect();
         Self {
@@ -85,34 +84,29 @@ impl Default for LogLimits {
 impl LogLimits {
     /// Counts a fault. Returns a pass if it gets a line.
     pub fn fault(&self, fault: &Fault) -> Option<LogPass> {
-        let class = REASONS
-            .binary_search(&fault.class())
-            .unwrap_or(REASONS.len());
-        self.faults
-            .get(fault.who as usize * (REASONS.len() + 1) + class)?
-            .count()
+        let place = fault.reason as usize * Who::ALL.len() + fault.who as usize;
+        self.faults.get(place)?.count()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::FaultKind;
 
     #[test]
     fn one_kind_of_fault_does_not_silence_another() {
         let kinds = LogLimits::default();
-        let refused = Fault::new(Who::Upstream, FaultKind::Refused, "");
+        let refused = Fault::new(Who::Upstream, Reason::Refused, "");
         assert_eq!((0..1000).filter_map(|_| kinds.fault(&refused)).count(), 103);
         assert_eq!(kinds.fault(&refused), None);
-        for (who, kind) in [
-            (Who::Upstream, FaultKind::Unreachable),
-            (Who::Us, FaultKind::Refused),
-            (Who::Us, FaultKind::Malformed("x")),
+        for (who, reason) in [
+            (Who::Upstream, Reason::Unreachable),
+            (Who::Us, Reason::Refused),
+            (Who::Us, Reason::BareCr),
         ] {
             assert!(
-                kinds.fault(&Fault::new(who, kind, "")).is_some(),
-                "{who:?} {kind:?}"
+                kinds.fault(&Fault::new(who, reason, "")).is_some(),
+                "{who:?} {reason:?}"
             );
         }
     }

@@ -114,7 +114,10 @@ fn ends(out: &mut Exposition, telemetry: &Telemetry) {
     let mut family = out.family("byway_ends_total", MetricKind::Counter, help);
     family.sample(&[("outcome", "ok")], done);
     for ((who, reason), count) in Outcomes::labels().zip(sum).filter(|(_, count)| *count > 0) {
-        family.sample(&[("outcome", outcome(who)), ("reason", reason)], count);
+        family.sample(
+            &[("outcome", outcome(who)), ("reason", reason.word())],
+            count,
+        );
     }
 }
 

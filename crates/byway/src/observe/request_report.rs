@@ -15,10 +15,9 @@ use byway_link::Link;
 use byway_link::wire::Visited;
 
 use crate::config::{ServiceKind, ServicePlan};
-use crate::fault::Who;
+use crate::fault::{Reason, Who};
 use crate::observe::access::line::{Entry, EntrySubject};
 use crate::observe::ending::Ending;
-use crate::observe::outcomes::{DONE, OTHER, REASONS};
 use crate::observe::timing::{Phase, Timers};
 
 /// The most bytes of a target in a report.
@@ -76,7 +75,7 @@ fn visited(entry: &Entry<'_>, service: u32) -> Visited {
         transfer_us: entry.timers.transfer_us,
         reused: entry.reused,
         retried: entry.retried,
-        end: entry.ending.class.to_owned(),
+        end: entry.ending.reason.word().to_owned(),
         end_who: entry
             .ending
             .who
@@ -170,15 +169,6 @@ pub fn note(
 
 /// The words of an ending are fixed: one that this version does not know becomes `other`.
 fn ending(visited: &Visited) -> Ending {
-    let class = match visited.end.as_str() {
-        DONE => DONE,
-        end => REASONS
-            .binary_search(&end)
-            .ok()
-            .and_then(|at| REASONS.get(at))
-            .copied()
-            .unwrap_or(OTHER),
-    };
     let who = Who::ALL
         .into_iter()
         .find(|who| who.word() == visited.end_who);
@@ -192,8 +182,12 @@ fn ending(visited: &Visited) -> Ending {
     let phase = phases
         .into_iter()
         .find(|phase| *phase == visited.end_phase)
-        .unwrap_or(OTHER);
-    Ending { who, class, phase }
+        .unwrap_or(Reason::Other.word());
+    Ending {
+        who,
+        reason: Reason::from_word(&visited.end).unwrap_or(Reason::Other),
+        phase,
+    }
 }
 
 #[cfg(test)]
@@ -308,7 +302,7 @@ mod tests {
             not_retried: None,
             ending: Ending {
                 who: Some(Who::Upstream),
-                class: "reset",
+                reason: Reason::Reset,
                 phase: "transfer",
             },
         };

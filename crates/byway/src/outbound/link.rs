@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Engine;
 use super::link_table::{ExitLink, ServiceStream};
-use crate::fault::{Deadline, Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 
 /// How long a reachable exit may take to connect: its own deadlines are shorter.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(45);
@@ -31,7 +31,7 @@ pub async fn open_exit(
     let exit = engine.link_table.exit(id).ok_or_else(|| {
         Fault::new(
             Who::Us,
-            FaultKind::Internal,
+            Reason::Internal,
             "this node no longer maintains the link to the exit",
         )
     })?;
@@ -41,7 +41,7 @@ pub async fn open_exit(
         Target::Unix(_) => {
             return Err(Fault::new(
                 Who::Downstream,
-                FaultKind::Denied,
+                Reason::Denied,
                 "an exit does not connect to Unix sockets",
             ));
         }
@@ -99,7 +99,7 @@ fn away(exit: &dyn ExitLink) -> Fault {
         "the link to {} is down; the log of this node says why",
         exit.address()
     );
-    Fault::new(Who::Link, FaultKind::Deadline(Deadline::Parked), detail)
+    Fault::new(Who::Link, Reason::Parked, detail)
 }
 
 /// Opens the service behind a public name, for `visitor` of `client`.

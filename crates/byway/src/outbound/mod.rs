@@ -21,7 +21,7 @@ use byway_dial::{Asker, Dialled};
 use byway_pool::Client;
 
 pub use self::engine::Engine;
-use crate::fault::{Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 use crate::route::{Allowed, Outbound};
 
 /// Opens the stream that `allowed` permits.
@@ -61,7 +61,7 @@ pub async fn open_for(
         }
         Outbound::Pooled(_) => Err(Fault::new(
             Who::Us,
-            FaultKind::Internal,
+            Reason::Internal,
             "a route is served by exchanges, not by streams",
         )),
     }

@@ -15,7 +15,7 @@ use super::balance::Walk;
 use super::upgrades::UpgradeSlot;
 use super::{Engine, direct, link};
 use crate::config::{ListenerKey, UpstreamPlan};
-use crate::fault::{Deadline, Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 use crate::http::conn::Conn;
 use crate::observe::timing::{Phase, Timing};
 use crate::route::{Allowed, Outbound};
@@ -100,7 +100,7 @@ pub async fn lease(
     let Some(upstream) = walk.step() else {
         return Err(Fault::new(
             Who::Us,
-            FaultKind::NoRoute,
+            Reason::NoRoute,
             "the route has no upstream",
         ));
     };
@@ -223,7 +223,7 @@ async fn open_upstream(
             .await;
         dialled.stream = connected.map_err(|error| match error {
             DialError::Tls(TlsError::NotTls(_)) => {
-                Fault::new(Who::Upstream, FaultKind::Tls, not_tls(&upstream.target))
+                Fault::new(Who::Upstream, Reason::Tls, not_tls(&upstream.target))
             }
             error => error.into(),
         })?;
@@ -251,14 +251,14 @@ fn limit_reached(engine: &Engine, origin: &PoolKey, error: &AcquireError) -> Fau
     let fault = match error {
         AcquireError::QueueFull { limit } => {
             let detail = format!("pool.queue: {limit} requests wait for a connection already");
-            Fault::new(Who::Us, FaultKind::Overloaded("queue-full"), detail)
+            Fault::new(Who::Us, Reason::QueueFull, detail)
         }
         AcquireError::ClientShare { limit } => {
             let detail = format!(
                 "pool.queue: {limit} requests wait for a connection, and this client held more places in the queue \
                  than another client that needed one"
             );
-            Fault::new(Who::Us, FaultKind::Overloaded("client-share"), detail)
+            Fault::new(Who::Us, Reason::ClientShare, detail)
         }
         AcquireError::QueueTimeout { .. } => {
             // One pass over the pool for each wait without success, of which the queue permits few.
@@ -266,24 +266,24 @@ fn limit_reached(engine: &Engine, origin: &PoolKey, error: &AcquireError) -> Fau
             let all = stats.connecting + stats.active + stats.idle + stats.upgraded;
             let own = stats.origins.iter().find(|of| of.key == *origin);
             let own = own.map_or(0, |of| of.connecting + of.active + of.idle + of.upgraded);
-            let (kind, reached) = match own < plan.pool.max_per_origin && all >= plan.pool.max_total
-            {
-                true => (
-                    FaultKind::Overloaded("max-total"),
-                    format!("pool.max_total: {all} connections are open to all upstreams"),
-                ),
-                false => (
-                    FaultKind::Overloaded("max-per-origin"),
-                    format!("pool.max_per_origin: {own} connections are open to {origin}"),
-                ),
-            };
+            let (reason, reached) =
+                match own < plan.pool.max_per_origin && all >= plan.pool.max_total {
+                    true => (
+                        Reason::MaxTotal,
+                        format!("pool.max_total: {all} connections are open to all upstreams"),
+                    ),
+                    false => (
+                        Reason::MaxPerOrigin,
+                        format!("pool.max_per_origin: {own} connections are open to {origin}"),
+                    ),
+                };
             let detail = format!(
                 "{reached}, and none came free within pool.queue_wait, {:?}",
                 plan.pool.queue_wait
             );
-            Fault::new(Who::Us, kind, detail)
+            Fault::new(Who::Us, reason, detail)
         }
-        AcquireError::Closed => return Fault::new(Who::Us, FaultKind::Draining, error.to_string()),
+        AcquireError::Closed => return Fault::new(Who::Us, Reason::Draining, error.to_string()),
     };
     fault.retry_after(plan.pool.queue_wait)
 }
@@ -291,17 +291,14 @@ fn limit_reached(engine: &Engine, origin: &PoolKey, error: &AcquireError) -> Fau
 /// Whether another upstream may succeed: the fault is that of this upstream and its connection.
 pub fn is_worth_another_upstream(fault: &Fault) -> bool {
     let connecting = matches!(
-        fault.kind,
-        FaultKind::Refused
-            | FaultKind::Unreachable
-            | FaultKind::NameNotFound
-            | FaultKind::Tls
-            | FaultKind::ClosedEarly
+        fault.reason,
+        Reason::Refused
+            | Reason::Unreachable
+            | Reason::NameNotFound
+            | Reason::Tls
+            | Reason::ClosedEarly
+            | Reason::Connect
+            | Reason::Resolve
     );
-    fault.who == Who::Upstream
-        && (connecting
-            || matches!(
-                fault.kind,
-                FaultKind::Deadline(Deadline::Connect | Deadline::Resolve)
-            ))
+    fault.who == Who::Upstream && connecting
 }

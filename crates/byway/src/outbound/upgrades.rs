@@ -13,7 +13,7 @@ use byway_pool::{
 
 use super::pooled::PoolKey;
 use crate::config::PoolPlan;
-use crate::fault::{Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 
 /// The permits of a second pool, which never holds a connection. It has the same queue and the same
 /// order of service.
@@ -74,21 +74,21 @@ impl Upgrades {
             Ok(Acquired::Lease(lease)) => match *lease {},
             Err(AcquireError::Closed) => Err(Fault::new(
                 Who::Us,
-                FaultKind::Draining,
+                Reason::Draining,
                 "the node is draining: connections are no longer upgraded",
             )),
             Err(AcquireError::QueueFull { limit }) => {
                 let detail = format!(
                     "pool.queue: {limit} upgrades wait for a connection to {origin} already"
                 );
-                Err(self.retry_later(FaultKind::Overloaded("queue-full"), detail))
+                Err(self.retry_later(Reason::QueueFull, detail))
             }
             Err(AcquireError::ClientShare { limit }) => {
                 let detail = format!(
                     "pool.queue: {limit} upgrades wait for a connection, and this client held more places in the \
                      queue than another client that needed one"
                 );
-                Err(self.retry_later(FaultKind::Overloaded("client-share"), detail))
+                Err(self.retry_later(Reason::ClientShare, detail))
             }
             Err(AcquireError::QueueTimeout { .. }) => {
                 let detail = format!(
@@ -96,13 +96,13 @@ impl Upgrades {
                      pool.queue_wait, {:?}",
                     self.most_of_one, self.queue_wait
                 );
-                Err(self.retry_later(FaultKind::Overloaded("max-upgraded-per-origin"), detail))
+                Err(self.retry_later(Reason::MaxUpgradedPerOrigin, detail))
             }
         }
     }
 
-    fn retry_later(&self, kind: FaultKind, detail: String) -> Fault {
-        Fault::new(Who::Us, kind, detail).retry_after(self.queue_wait)
+    fn retry_later(&self, reason: Reason, detail: String) -> Fault {
+        Fault::new(Who::Us, reason, detail).retry_after(self.queue_wait)
     }
 
     /// Upgraded connections and waiting upgrades, by origin: the former count as connecting.
@@ -147,11 +147,11 @@ mod tests {
         let mut waiting = Box::pin(upgrades.slot(&origin, Client::ANYONE));
         assert!(futures_now(&mut waiting).await.is_none());
         let full = upgrades.slot(&origin, Client::ANYONE).await.unwrap_err();
-        assert_eq!((full.class(), full.status()), ("queue-full", 503));
+        assert_eq!((full.reason.word(), full.status()), ("queue-full", 503));
         assert!(full.to_string().contains("pool.queue: 1 "), "{full}");
         let in_vain = waiting.await.unwrap_err();
         assert_eq!(
-            (in_vain.class(), in_vain.status()),
+            (in_vain.reason.word(), in_vain.status()),
             ("max-upgraded-per-origin", 503)
         );
         assert!(

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use byway_dial::{Roots, TlsClient};
 
-use crate::fault::{Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 
 /// See the head of the file.
 #[derive(Default)]
@@ -27,7 +27,7 @@ impl UpstreamTls {
         }
         let made = TlsClient::new(Roots::Platform, &[b"http/1.1"]).map_err(|error| {
             let detail = format!("cannot read the system's certificates: {error}");
-            Fault::new(Who::Us, FaultKind::Internal, detail)
+            Fault::new(Who::Us, Reason::Internal, detail)
         })?;
         Ok(self.tls.get_or_init(|| made))
     }

@@ -130,23 +130,6 @@ impl fmt::Display for Side {
     }
 }
 
-impl EndKind {
-    /// One word for metrics and access log.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Fin => "done",
-            Self::Reset => "reset",
-            Self::SessionLost => "link-lost",
-            Self::Idle => "idle",
-            Self::Deadline => "deadline",
-            Self::Drained => "drained",
-            Self::Shed => "shed",
-            Self::Malformed => "malformed",
-            Self::Error => "error",
-        }
-    }
-}
-
 impl fmt::Display for EndKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

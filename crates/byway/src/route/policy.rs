@@ -37,7 +37,7 @@ use crate::config::{
     Action, EdgePlan, EgressPlan, LimitsPlan, ParentPlan, Plan, Role, RoutePlan, Rule, Serves,
     Verdict,
 };
-use crate::fault::{Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 
 /// Proof that policy has allowed an inquiry. Only this module can create one, and nothing opens a
 /// stream without one.
@@ -183,7 +183,7 @@ pub fn decide(inquiry: &Inquiry<'_>) -> Result<Allowed, Fault> {
         )),
         _ => Err(Fault::new(
             Who::Us,
-            FaultKind::Internal,
+            Reason::Internal,
             "this listener cannot serve this kind of inquiry",
         )),
     }
@@ -202,7 +202,7 @@ fn decide_edge(
     let Some(route) = table::find(edge, host, path) else {
         return Err(Fault::new(
             Who::Downstream,
-            FaultKind::NoRoute,
+            Reason::NoRoute,
             format!("no route matches {}{}", peer_text(host), peer_text(path)),
         ));
     };
@@ -489,7 +489,7 @@ fn address_rules(
 }
 
 fn denied(detail: impl Into<std::borrow::Cow<'static, str>>) -> Fault {
-    Fault::new(Who::Downstream, FaultKind::Denied, detail)
+    Fault::new(Who::Downstream, Reason::Denied, detail)
 }
 
 #[cfg(test)]

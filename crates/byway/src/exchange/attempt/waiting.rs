@@ -17,7 +17,7 @@ use crate::exchange::deadline::{Exceeded, Flow, Waiting};
 use crate::exchange::failure::{client_left, not_read, too_slow};
 use crate::exchange::lazy_timer::LazyTimer;
 use crate::exchange::recall::recalled;
-use crate::fault::{Deadline, Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 use crate::http::conn::Conn;
 use crate::outbound::pooled::PoolKey;
 
@@ -134,12 +134,12 @@ impl Attempt<'_> {
         match self.upload.is_held_back() {
             true => Fault::new(
                 Who::Upstream,
-                FaultKind::Deadline(Deadline::RequestBody),
+                Reason::RequestBody,
                 format!("the upstream took no byte of the request body for {limit:?}"),
             ),
             false => Fault::new(
                 Who::Downstream,
-                FaultKind::Deadline(Deadline::RequestBody),
+                Reason::RequestBody,
                 format!("the client sent no byte of its request body for {limit:?}"),
             ),
         }
@@ -149,7 +149,7 @@ impl Attempt<'_> {
         self.exchange.counters().slow_responses.add(1);
         too_slow(
             self.exchange.limits,
-            Deadline::ResponseRate,
+            Reason::ResponseRate,
             "the client read the response",
         )
     }
@@ -158,7 +158,7 @@ impl Attempt<'_> {
         self.exchange.counters().slow_requests.add(1);
         too_slow(
             self.exchange.limits,
-            Deadline::RequestRate,
+            Reason::RequestRate,
             "the client sent its request body",
         )
     }

@@ -7,7 +7,7 @@
 use byway_head::{Request, TargetForm};
 
 use crate::exchange::head::PSEUDONYM;
-use crate::fault::{Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 
 /// An exit that leads to itself, or two that lead to each other, would use up all connections.
 const MOST_HOPS: usize = 16;
@@ -16,8 +16,8 @@ const MOST_HOPS: usize = 16;
 pub(super) fn refuse_connect(request: &Request<'_>) -> Result<(), Fault> {
     if matches!(request.target_form(), TargetForm::Authority) {
         let detail = "CONNECT is served by an egress (byway proxy), not by an edge";
-        let kind = FaultKind::MethodNotAllowed;
-        return Err(Fault::new(Who::Downstream, kind, detail));
+        let reason = Reason::MethodNotAllowed;
+        return Err(Fault::new(Who::Downstream, reason, detail));
     }
     Ok(())
 }
@@ -35,7 +35,7 @@ pub(super) fn refuse_loop(request: &Request<'_>) -> Result<(), Fault> {
         true => Ok(()),
         false => Err(Fault::new(
             Who::Downstream,
-            FaultKind::Loop,
+            Reason::Loop,
             "the request has passed through here 16 times: a loop",
         )),
     }
@@ -49,7 +49,7 @@ pub(super) fn refuse_misdirected(request: &Request<'_>, trusted: bool) -> Result
             if !scheme.eq_ignore_ascii_case(b"http") && !trusted =>
         {
             let detail = "the target has a scheme other than http, and this connection is not TLS: request it by its path";
-            Err(Fault::new(Who::Downstream, FaultKind::Misdirected, detail))
+            Err(Fault::new(Who::Downstream, Reason::Misdirected, detail))
         }
         _ => Ok(()),
     }
@@ -59,8 +59,8 @@ pub(super) fn refuse_misdirected(request: &Request<'_>, trusted: bool) -> Result
 pub(super) fn host<'r>(request: &Request<'r>) -> Result<&'r str, Fault> {
     let host = std::str::from_utf8(request.host().unwrap_or_default());
     host.map(without_port).map_err(|_| {
-        let kind = FaultKind::Malformed("bad-host");
-        Fault::new(Who::Downstream, kind, "the host is not ASCII")
+        let reason = Reason::BadHost;
+        Fault::new(Who::Downstream, reason, "the host is not ASCII")
     })
 }
 

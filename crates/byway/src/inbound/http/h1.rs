@@ -29,7 +29,7 @@ use crate::exchange::head::IpText;
 use crate::exchange::lazy_timer::LazyTimer;
 use crate::exchange::other_protocol;
 use crate::exchange::request_id::RequestId;
-use crate::fault::{Deadline, Fault, FaultKind, Who, malformed};
+use crate::fault::{Fault, Reason, Who, malformed};
 use crate::http::conn::Conn;
 use crate::http::scratch::{Scratch, ScratchBytes};
 use crate::observe::ending::Ending;
@@ -286,7 +286,7 @@ impl Http1Connection {
         counters.malformed_requests.add(1);
         if let Some(line) = counters.log_limits.malformed_requests.count() {
             tracing::info!(
-                peer = self.peer.map(display), listener = %self.context.address, class = fault.class(),
+                peer = self.peer.map(display), listener = %self.context.address, class = fault.reason.word(),
                 left_out = line.left_out, "malformed request: {fault}"
             );
         }
@@ -353,9 +353,5 @@ impl Http1Connection {
 
 fn slow_head(limit: Duration) -> Fault {
     let detail = format!("the request head was not complete within head_timeout, {limit:?}");
-    Fault::new(
-        Who::Downstream,
-        FaultKind::Deadline(Deadline::RequestHead),
-        detail,
-    )
+    Fault::new(Who::Downstream, Reason::RequestHead, detail)
 }

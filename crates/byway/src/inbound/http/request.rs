@@ -27,7 +27,7 @@ use crate::exchange::head::{Forwarded, IpText};
 use crate::exchange::lazy_timer::LazyTimer;
 use crate::exchange::request_id::RequestId;
 use crate::exchange::{max_forwards, path};
-use crate::fault::{Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 use crate::http::conn::Conn;
 use crate::observe::ending::Ending;
 use crate::observe::metrics::ListenerMetrics;
@@ -311,7 +311,7 @@ async fn conclude(
         // The client is gone, or earlier output is still unsent: no error response can be
         // delivered.
         Err(fault)
-            if fault.kind == FaultKind::ClosedEarly && fault.who == Who::Downstream
+            if fault.reason == Reason::ClosedEarly && fault.who == Who::Downstream
                 || downstream.conn.has_queued() =>
         {
             (Then::Reset, Some(fault))
@@ -368,7 +368,7 @@ fn record(
             cx.connection.counters().faults.add(1);
             tracing::debug!(
                 peer, %listener, request = header.id.as_str(), status = fault.status(),
-                class = fault.class(), up = moved.up, down = moved.down, took_us, "{method} {target}: {fault}"
+                class = fault.reason.word(), up = moved.up, down = moved.down, took_us, "{method} {target}: {fault}"
             );
         }
         // Includes why it was not retried.
@@ -380,7 +380,7 @@ fn record(
             };
             tracing::info!(
                 peer, %listener, request = header.id.as_str(), status = fault.status(),
-                who = fault.who.word(), class = fault.class(), upstream = moved.timing.upstream.as_deref(),
+                who = fault.who.word(), class = fault.reason.word(), upstream = moved.timing.upstream.as_deref(),
                 up = moved.up, down = moved.down, took_us, retries = moved.retries, not_retried = moved.timing.not_retried,
                 left_out = line.left_out,
                 "{method} {target}: {fault}"

@@ -12,7 +12,7 @@ use crate::config::Role;
 use crate::exchange::answer::{self, ResponseOptions};
 use crate::exchange::forward::{After, Moved};
 use crate::exchange::max_forwards;
-use crate::fault::{Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 
 /// Responds to an OPTIONS on its last hop (Max-Forwards: 0).
 pub(super) async fn last_hop(
@@ -28,7 +28,7 @@ pub(super) async fn last_hop(
         (Ok(Ok(())), false) => After::KeepAlive,
         _ => After::Abort(Fault::new(
             Who::Downstream,
-            FaultKind::ClosedEarly,
+            Reason::ClosedEarly,
             "the client read no response",
         )),
     }

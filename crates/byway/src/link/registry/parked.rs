@@ -23,7 +23,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::ServiceRegistry;
 use crate::config::LinkSettings;
-use crate::fault::{Deadline, Fault, FaultKind, Who};
+use crate::fault::{Fault, Reason, Who};
 use crate::observe::request_report::Reports;
 use crate::outbound::link_table::{self, ServiceDirectory, ServiceStream};
 
@@ -98,7 +98,7 @@ impl ServiceRegistry {
             }
             if !self.state.lock().leases.is_expected(name) {
                 let detail = format!("no service is exposed at the {name}");
-                return Err(Fault::new(Who::Downstream, FaultKind::NoRoute, detail));
+                return Err(Fault::new(Who::Downstream, Reason::NoRoute, detail));
             }
             let place = match &mut parked {
                 Some(place) => place,
@@ -253,7 +253,7 @@ impl ServiceRegistry {
         if settings.park.is_zero() {
             return Err(Fault::new(
                 Who::Link,
-                FaultKind::Lost,
+                Reason::LinkLost,
                 format!("the agent of the {name} is away"),
             ));
         }
@@ -264,11 +264,7 @@ impl ServiceRegistry {
             let detail = format!(
                 "the agent of the {name} is away, and {waiting} visitors wait for it already"
             );
-            return Err(Fault::new(
-                Who::Link,
-                FaultKind::Overloaded("parked-full"),
-                detail,
-            ));
+            return Err(Fault::new(Who::Link, Reason::ParkedFull, detail));
         };
         Ok(Parked {
             registry: self,
@@ -346,7 +342,7 @@ fn displaced(name: &Name) -> Fault {
         "the agent of the {name} is away, and this client had more places for waiting visitors than another client \
          that needed one"
     );
-    Fault::new(Who::Link, FaultKind::Overloaded("client-share"), detail)
+    Fault::new(Who::Link, Reason::ClientShare, detail)
 }
 
 fn waited_too_long(name: &Name, settings: &LinkSettings) -> Fault {
@@ -354,7 +350,7 @@ fn waited_too_long(name: &Name, settings: &LinkSettings) -> Fault {
         "the agent of the {name} was away for longer than a visitor may wait, {:?}",
         settings.park
     );
-    Fault::new(Who::Link, FaultKind::Deadline(Deadline::Parked), detail)
+    Fault::new(Who::Link, Reason::Parked, detail)
 }
 
 #[cfg(test)]

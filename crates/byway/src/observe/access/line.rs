@@ -225,7 +225,7 @@ impl Entry<'_> {
         boolean(out, b"reused", self.reused);
         boolean(out, b"retried", self.retried);
         text(out, b"not_retried", self.not_retried.map(str::as_bytes));
-        text(out, b"end", Some(self.ending.class.as_bytes()));
+        text(out, b"end", Some(self.ending.reason.word().as_bytes()));
         text(
             out,
             b"end_who",

@@ -15,14 +15,14 @@ use super::line::{Entry, EntrySubject, MOST_LINE_BYTES};
 use super::log_buffer::PAGE_BYTES;
 use super::*;
 use crate::config::{AccessFormat, AccessPlace, LogPlan};
-use crate::fault::Who;
+use crate::fault::{Reason, Who};
 use crate::observe::ending::Ending;
 use crate::observe::timing::Timers;
 use crate::observe::worker_stats::WorkerStats;
 
 const NOW: Duration = Duration::from_millis(1_795_633_699_123);
 
-fn entry() -> Entry<'static> {
+pub(super) fn entry() -> Entry<'static> {
     Entry {
         connection: 7,
         request_id: "00000000000000ab",
@@ -86,7 +86,7 @@ fn a_request_is_one_line_in_each_form() {
 fn a_missing_value_is_a_dash_or_null() {
     let ending = Ending {
         who: Some(Who::Downstream),
-        class: "bare-lf",
+        reason: Reason::BareLf,
         phase: "queue",
     };
     let entry = Entry {
