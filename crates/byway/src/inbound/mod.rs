@@ -21,6 +21,7 @@ pub mod http;
 pub mod ip_limit;
 pub mod link;
 pub mod link_permits;
+mod link_streams;
 pub mod listener;
 pub mod metrics;
 pub mod mixed;
