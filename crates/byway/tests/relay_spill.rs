@@ -66,7 +66,7 @@ impl Bench {
 }
 
 fn start(directory: &Path, budget: SpillBudget) -> Arc<SpillPool> {
-    SpillPool::start(directory, Arc::new(budget), SpillPool::THREADS).unwrap()
+    SpillPool::start(directory, Arc::new(budget), |_| {}).unwrap()
 }
 
 /// A body repeats after this number of bytes. No buffer size is a multiple of it.

@@ -234,17 +234,11 @@ reasons! {
         /// a tunnel carried nothing: once one side had finished, for `limits.half_closed_idle`;
         /// else for `limits.idle` |
         Idle = "idle",
-        /// a deadline of a tunnel passed |
-        Deadline = "deadline",
-        /// a tunnel was open when the grace period of a stop was over; `drain.deadline` |
-        Drained = "drained",
         /// a tunnel was closed to free a slot: other clients waited for an upgraded connection to
         /// its upstream, of which its client had more than its share |
         Shed = "shed",
         /// a side reset a tunnel |
         Reset = "reset",
-        /// a side of a tunnel violated its protocol
-        Malformed = "malformed",
         /// a socket, TLS or disk failed under a tunnel |
         Error = "error",
     }

@@ -19,8 +19,7 @@ use crate::http::conn::Conn;
 use crate::outbound::Engine;
 use crate::outbound::upgrades::UpgradeSlot;
 use crate::relay::{
-    self, Early, End, EndKind, EndPhase, Outflow, Rate, Relay, RelayOptions, Side, SpillOptions,
-    StreamShaper,
+    self, Early, End, Outflow, Rate, Relay, RelayOptions, RelayedBytes, SpillOptions, StreamShaper,
 };
 use crate::route::Allowed;
 
@@ -102,29 +101,26 @@ pub async fn relay(
     let options = relay_options(context.engine(), &tunnel.allowed, listener);
     let tunnel_log = tunnel_log.through(&tunnel.allowed);
     let relay = relay::relay(stream, tunnel.upstream, &options, early);
-    let end = match tunnel.slot {
-        None => relay.await,
-        Some(slot) => until_recalled(relay, slot).await,
-    };
-    tunnel_log.ended(&end);
+    match tunnel.slot {
+        None => tunnel_log.ended(&relay.await),
+        Some(slot) => match until_recalled(relay, slot).await {
+            Ok(end) => tunnel_log.ended(&end),
+            Err(bytes) => tunnel_log.shed(bytes),
+        },
+    }
 }
 
 /// Runs an upgraded relay until it ends, or until the pool recalls its slot for another client:
 /// this client has more than its share, and of its relays this one has been silent for longest.
-async fn until_recalled(mut relay: Relay, mut slot: UpgradeSlot) -> End {
+/// Then it is dropped, and the error has the bytes that it had delivered.
+async fn until_recalled(mut relay: Relay, mut slot: UpgradeSlot) -> Result<End, RelayedBytes> {
     poll_fn(|cx| {
         if let Poll::Ready(end) = Pin::new(&mut relay).poll(cx) {
-            return Poll::Ready(end);
+            return Poll::Ready(Ok(end));
         }
         let bytes = relay.bytes();
-        let shed = End {
-            who: Side::Us,
-            kind: EndKind::Shed,
-            phase: EndPhase::Relay,
-            bytes,
-        };
         slot.poll_recalled(cx, Some(bytes.up + bytes.down))
-            .map(|()| shed)
+            .map(|()| Err(bytes))
     })
     .await
 }

@@ -13,9 +13,16 @@ use crate::config::{FrontendPlan, Role};
 use crate::fault::{Fault, Reason, Who};
 use crate::observe::access::line::{Entry, EntrySubject};
 use crate::observe::ending::Ending;
+use crate::observe::log_limit::LogLimit;
 use crate::observe::timing::Timers;
-use crate::relay::{End, EndKind, RelayedBytes, Side};
+use crate::relay::{End, EndKind, RelayError, RelayedBytes, Side};
 use crate::route::{Allowed, Outbound};
+
+/// Log limit for streams that were reset because the spill disk failed.
+static RESETS: LogLimit = LogLimit::new();
+
+/// When a relay ends.
+const PHASE: &str = "relay";
 
 /// The client of a relay, and its listener context.
 pub struct TunnelLog<'a> {
@@ -73,14 +80,35 @@ impl<'a> TunnelLog<'a> {
 
     /// Records the end of the relay.
     pub fn ended(&self, end: &End) {
+        match &end.error {
+            None => {}
+            Some(RelayError::Broken(side, broken)) => {
+                tracing::debug!(%side, %broken, "a relayed stream broke");
+            }
+            Some(RelayError::Spill(error)) => {
+                if let Some(line) = RESETS.count() {
+                    tracing::error!(%error, left_out = line.left_out, "a relayed stream had to be reset");
+                }
+            }
+        }
         tracing::debug!(listener = %self.context.address, "relay ended: {end}");
-        self.note(
-            || self.target(),
-            200,
-            end.bytes,
-            self.begun.elapsed().as_micros() as u64,
-            ending_of(end),
-        );
+        self.note_relay(end.bytes, ending_of(end));
+    }
+
+    /// Records that the relay was ended to free its slot for another client.
+    pub fn shed(&self, bytes: RelayedBytes) {
+        tracing::debug!(listener = %self.context.address, "relay ended: its slot is for another client");
+        let ending = Ending {
+            who: Some(Who::Us),
+            reason: Reason::Shed,
+            phase: PHASE,
+        };
+        self.note_relay(bytes, ending);
+    }
+
+    fn note_relay(&self, bytes: RelayedBytes, ending: Ending) {
+        let took_us = self.begun.elapsed().as_micros() as u64;
+        self.note(|| self.target(), 200, bytes, took_us, ending);
     }
 
     /// Records that the client left before anything was relayed.
@@ -168,28 +196,24 @@ impl<'a> TunnelLog<'a> {
     }
 }
 
-/// How a relay ended, for the log and the metrics.
+/// How a relay ended, in the words of the log and the metrics.
 fn ending_of(end: &End) -> Ending {
-    let reason = match end.kind {
-        EndKind::Fin => return Ending::done(end.phase.word()),
-        EndKind::Reset => Reason::Reset,
-        EndKind::SessionLost => Reason::LinkLost,
-        EndKind::Idle => Reason::Idle,
-        EndKind::Deadline => Reason::Deadline,
-        EndKind::Drained => Reason::Drained,
-        EndKind::Shed => Reason::Shed,
-        EndKind::Malformed => Reason::Malformed,
-        EndKind::Error => Reason::Error,
-    };
     let who = match end.who {
         Side::Downstream => Who::Downstream,
         Side::Upstream => Who::Upstream,
         Side::Link => Who::Link,
         Side::Us => Who::Us,
     };
+    let reason = match end.kind {
+        EndKind::Fin => return Ending::done(PHASE),
+        EndKind::Reset => Reason::Reset,
+        EndKind::SessionLost => Reason::LinkLost,
+        EndKind::Idle => Reason::Idle,
+        EndKind::Error => Reason::Error,
+    };
     Ending {
         who: Some(who),
         reason,
-        phase: end.phase.word(),
+        phase: PHASE,
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use super::link_table::LinkTable;
 use super::pooled::PoolKey;
 use super::route_states::RouteStates;
+use super::spill_log;
 use super::upgrades::Upgrades;
 use super::upstream_tls::UpstreamTls;
 use crate::config::{self, Plan, ResolverKind, Role, Serves, SpillMode};
@@ -210,7 +211,7 @@ fn spill(plan: &Plan, files: FairPermits<Asker>) -> Result<Option<SpillOptions>,
         None => SpillBudget::for_directory(directory)?,
     };
     let budget = Arc::new(budget.with_files(files));
-    let pool = SpillPool::start(directory, budget, SpillPool::THREADS)?;
+    let pool = SpillPool::start(directory, budget, spill_log::report)?;
     Ok(Some(SpillOptions {
         ring_bytes: usize::try_from(plan.spill.memory).unwrap_or(usize::MAX),
         stream_bytes: plan.spill.per_stream,

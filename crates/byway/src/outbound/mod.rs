@@ -13,6 +13,7 @@ mod metrics;
 pub mod pooled;
 pub mod retry_budget;
 pub mod route_states;
+mod spill_log;
 pub mod upgrades;
 pub mod upstream_tls;
 pub mod via;

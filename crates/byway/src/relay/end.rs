@@ -1,4 +1,4 @@
-//! End: how a relay ended; one value for the log and the metrics.
+//! End: how a relay ended.
 //!
 //! Never: guesses; it contains only what was observed.
 
@@ -6,16 +6,18 @@ use std::fmt;
 
 use byway_dial::Broken;
 
+use super::spill::SpillError;
+
 /// Which side ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// The client.
+    /// The downstream.
     Downstream,
     /// The upstream.
     Upstream,
     /// The link that carried one of them.
     Link,
-    /// This node.
+    /// This program.
     Us,
 }
 
@@ -30,37 +32,8 @@ pub enum EndKind {
     SessionLost,
     /// No bytes moved for too long.
     Idle,
-    /// A deadline passed.
-    Deadline,
-    /// This node shuts down and the grace period is over.
-    Drained,
-    /// Closed to save the rest: a limit or a shortage.
-    Shed,
-    /// The side violated its protocol.
-    Malformed,
-    /// Any other failure of the side's socket, TLS or disk.
+    /// Any other failure: of the side's socket or TLS, or of the spill.
     Error,
-}
-
-/// The phase in which it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EndPhase {
-    /// TLS, SOCKS or link handshake with the downstream.
-    Handshake,
-    /// Opening the upstream.
-    Dial,
-    /// Bytes in both directions.
-    Relay,
-    /// Between two requests.
-    Idle,
-    /// Reading the request head.
-    RequestHead,
-    /// Moving the request body.
-    RequestBody,
-    /// Waiting for or reading the response head.
-    ResponseHead,
-    /// Moving the response body.
-    ResponseBody,
 }
 
 /// Bytes that were delivered, without those that were read and never left.
@@ -72,36 +45,32 @@ pub struct RelayedBytes {
     pub down: u64,
 }
 
-/// How it ended. See the head of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a relay ended.
+#[derive(Debug)]
 pub struct End {
-    /// Which side ended it.
+    /// Which side ended it. A lost session is attributed to the link, whichever side it carried.
     pub who: Side,
     /// How it ended.
     pub kind: EndKind,
-    /// The phase.
-    pub phase: EndPhase,
     /// What had been delivered.
     pub bytes: RelayedBytes,
+    /// The last failure. A clean end can have one: a peer that broke after its FIN, when it had
+    /// received everything.
+    pub error: Option<RelayError>,
+}
+
+/// What failed in a relay.
+#[derive(Debug, thiserror::Error)]
+pub enum RelayError {
+    /// The stream of this side broke.
+    #[error("{0}: {1}")]
+    Broken(Side, #[source] Broken),
+    /// Spilled bytes were lost.
+    #[error(transparent)]
+    Spill(#[from] SpillError),
 }
 
 impl End {
-    /// The end for a broken stream of `side`. A lost session is attributed to the link, whichever
-    /// side it carried.
-    pub const fn broken(side: Side, broken: &Broken, phase: EndPhase, bytes: RelayedBytes) -> Self {
-        let (who, kind) = match broken {
-            Broken::Reset(_) => (side, EndKind::Reset),
-            Broken::SessionLost => (Side::Link, EndKind::SessionLost),
-            Broken::Io(_) => (side, EndKind::Error),
-        };
-        Self {
-            who,
-            kind,
-            phase,
-            bytes,
-        }
-    }
-
     /// Whether everything that was sent was also delivered, in both directions.
     pub fn is_clean(&self) -> bool {
         self.kind == EndKind::Fin
@@ -113,8 +82,8 @@ impl fmt::Display for End {
         let RelayedBytes { up, down } = self.bytes;
         write!(
             f,
-            "{} {} during {} after {up} bytes up, {down} bytes down",
-            self.who, self.kind, self.phase
+            "{} {} after {up} bytes up, {down} bytes down",
+            self.who, self.kind
         )
     }
 }
@@ -137,34 +106,8 @@ impl fmt::Display for EndKind {
             Self::Reset => "reset",
             Self::SessionLost => "was lost",
             Self::Idle => "gave up an idle connection",
-            Self::Deadline => "met its deadline",
-            Self::Drained => "drained",
-            Self::Shed => "shed the connection",
-            Self::Malformed => "broke the protocol",
             Self::Error => "failed",
         })
-    }
-}
-
-impl EndPhase {
-    /// The name of the phase, in a word or two.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Handshake => "handshake",
-            Self::Dial => "dial",
-            Self::Relay => "relay",
-            Self::Idle => "idle",
-            Self::RequestHead => "request head",
-            Self::RequestBody => "request body",
-            Self::ResponseHead => "response head",
-            Self::ResponseBody => "response body",
-        }
-    }
-}
-
-impl fmt::Display for EndPhase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
     }
 }
 
@@ -174,27 +117,19 @@ mod tests {
 
     #[test]
     fn an_end_reads_as_one_line() {
-        let bytes = RelayedBytes { up: 12, down: 3400 };
-        let end = End::broken(
-            Side::Upstream,
-            &Broken::Reset(0),
-            EndPhase::ResponseBody,
-            bytes,
-        );
+        let end = End {
+            who: Side::Upstream,
+            kind: EndKind::Reset,
+            bytes: RelayedBytes { up: 12, down: 3400 },
+            error: Some(RelayError::Broken(Side::Upstream, Broken::Reset(0))),
+        };
         assert_eq!(
             end.to_string(),
-            "upstream reset during response body after 12 bytes up, 3400 bytes down"
+            "upstream reset after 12 bytes up, 3400 bytes down"
         );
-    }
-
-    #[test]
-    fn a_lost_session_is_attributed_to_the_link() {
-        let end = End::broken(
-            Side::Downstream,
-            &Broken::SessionLost,
-            EndPhase::Relay,
-            RelayedBytes::default(),
+        assert_eq!(
+            end.error.unwrap().to_string(),
+            "upstream: the peer reset the connection"
         );
-        assert_eq!((end.who, end.kind), (Side::Link, EndKind::SessionLost));
     }
 }

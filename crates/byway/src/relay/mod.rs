@@ -21,11 +21,11 @@ pub mod splice;
 
 pub use buffer::{Buffer, Size};
 pub use counters::RelayCounters;
-pub use end::{End, EndKind, EndPhase, RelayedBytes, Side};
+pub use end::{End, EndKind, RelayError, RelayedBytes, Side};
 pub use fair_permits::{FairPermit, FairPermits, NoPermit};
 pub use options::{Early, RelayOptions};
 pub use outflow::{DrainError, Drained, Outflow};
 pub use relay::{Relay, relay};
 pub use shape::{Rate, StreamShaper, Take, TokenBucket};
-pub use spill::{SpillBudget, SpillError, SpillOptions, SpillPool};
+pub use spill::{SpillBudget, SpillError, SpillEvent, SpillOptions, SpillPool};
 pub use splice::Splice;

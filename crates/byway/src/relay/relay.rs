@@ -14,14 +14,10 @@ use tokio::time::{Instant, Sleep};
 
 use super::counters::Active;
 use super::direction::{Direction, DirectionError, DirectionState};
-use super::end::{End, EndKind, EndPhase, RelayedBytes, Side};
+use super::end::{End, EndKind, RelayError, RelayedBytes, Side};
 use super::options::{Early, RelayOptions};
 use super::outflow::Outflow;
 use super::shape::{Rate, StreamShaper};
-use crate::observe::log_limit::LogLimit;
-
-/// Log limit for streams that were reset because the spill disk failed.
-static RESETS: LogLimit = LogLimit::new();
 
 /// The most that one direction reads in one poll, so that a bulk flow yields the worker to other
 /// tasks.
@@ -52,7 +48,7 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
         first_fin: None,
         broken_side: None,
         look_again: None,
-        reset_code: 0,
+        error: None,
         idle: IdleTimer::new(options.half_closed_idle, options.idle),
         active: counters.map(|counters| Active::new(Arc::clone(counters))),
         counted: RelayedBytes::default(),
@@ -81,10 +77,10 @@ pub struct Relay {
     first_fin: Option<Side>,
     /// The side that broke after its FIN, and how.
     broken_side: Option<(Side, EndKind)>,
+    /// The last failure. If it was a reset, the other side is reset with the same code.
+    error: Option<RelayError>,
     /// When to check again whether the remaining side has acknowledged everything.
     look_again: Option<Pin<Box<Sleep>>>,
-    /// The code that one side was reset with; the other is reset with the same code.
-    reset_code: u32,
     idle: IdleTimer,
     active: Option<Active>,
     /// The delivered bytes that were added to the counters.
@@ -101,7 +97,10 @@ impl Future for Relay {
         match end {
             None => Poll::Pending,
             Some(end) => {
-                this.drop_streams(end.is_clean());
+                if !end.is_clean() {
+                    this.reset_streams(end.error.as_ref());
+                }
+                (this.downstream, this.upstream) = (None, None);
                 Poll::Ready(end)
             }
         }
@@ -147,7 +146,7 @@ impl Relay {
             .pump(cx, downstream.as_mut(), upstream.as_mut(), SHARE_BYTES)
         {
             Ok(state) => state,
-            Err(error) => self.failed(Side::Downstream, Side::Upstream, &error)?,
+            Err(error) => self.failed(Side::Downstream, Side::Upstream, error)?,
         };
         self.note_fin(self.up.source_ended(), Side::Downstream);
 
@@ -157,7 +156,7 @@ impl Relay {
             .pump(cx, upstream.as_mut(), downstream.as_mut(), SHARE_BYTES)
         {
             Ok(state) => state,
-            Err(error) => self.failed(Side::Upstream, Side::Downstream, &error)?,
+            Err(error) => self.failed(Side::Upstream, Side::Downstream, error)?,
         };
         self.note_fin(self.down.source_ended(), Side::Upstream);
         Ok((up, down))
@@ -204,9 +203,9 @@ impl Relay {
                 continue;
             };
             if !self.has_sent_all(side) {
-                return Some(self.broken_by(side, &broken));
+                return Some(self.end_broken(side, broken));
             }
-            self.mark_broken(side, &broken);
+            self.mark_broken(side, broken);
             self.close_what_is_done();
         }
         None
@@ -224,9 +223,10 @@ impl Relay {
     }
 
     /// `side` broke after its FIN: no more is sent to it, but what it sent is still delivered.
-    fn mark_broken(&mut self, side: Side, broken: &Broken) {
-        let end = self.broken_by(side, broken);
-        self.broken_side.get_or_insert((side, end.kind));
+    fn mark_broken(&mut self, side: Side, broken: Broken) {
+        let kind = kind_of(&broken);
+        self.broken_side.get_or_insert((side, kind));
+        self.error = Some(RelayError::Broken(side, broken));
         if side == Side::Downstream {
             self.down.cut()
         } else {
@@ -251,7 +251,7 @@ impl Relay {
             return None;
         }
         if let Some(Poll::Ready(Err(broken))) = left.as_mut().map(|left| cut.poll_cut(cx, left)) {
-            return Some(self.broken_by(left_side, &broken));
+            return Some(self.end_broken(left_side, broken));
         }
         let Some(left) = left.as_ref() else {
             return Some(self.end(broken_side, kind));
@@ -318,51 +318,49 @@ impl Relay {
         &mut self,
         source: Side,
         sink: Side,
-        error: &DirectionError,
+        error: DirectionError,
     ) -> Result<DirectionState, End> {
         match error {
             DirectionError::Sink(broken) if self.has_sent_all(sink) => {
                 self.mark_broken(sink, broken);
                 Ok(DirectionState::Cut)
             }
-            DirectionError::Source(broken) => Err(self.broken_by(source, broken)),
-            DirectionError::Sink(broken) => Err(self.broken_by(sink, broken)),
+            DirectionError::Source(broken) => Err(self.end_broken(source, broken)),
+            DirectionError::Sink(broken) => Err(self.end_broken(sink, broken)),
             DirectionError::Spill(error) => {
-                if let Some(line) = RESETS.count() {
-                    tracing::error!(%error, left_out = line.left_out, "a relayed stream had to be reset");
-                }
+                self.error = Some(error.into());
                 Err(self.end(Side::Us, EndKind::Error))
             }
         }
     }
 
-    /// Ends the relay for a broken side. A reset code is kept for the reset of the other side.
-    fn broken_by(&mut self, side: Side, broken: &Broken) -> End {
-        if let Broken::Reset(code) = broken {
-            self.reset_code = *code;
-        }
-        tracing::debug!(%side, %broken, "a relayed stream broke");
-        End::broken(side, broken, EndPhase::Relay, self.bytes())
+    fn end_broken(&mut self, side: Side, broken: Broken) -> End {
+        let kind = kind_of(&broken);
+        self.error = Some(RelayError::Broken(side, broken));
+        self.end(side, kind)
     }
 
-    const fn end(&self, who: Side, kind: EndKind) -> End {
+    const fn end(&mut self, side: Side, kind: EndKind) -> End {
         End {
-            who,
+            who: match kind {
+                EndKind::SessionLost => Side::Link,
+                _ => side,
+            },
             kind,
-            phase: EndPhase::Relay,
             bytes: self.bytes(),
+            error: self.error.take(),
         }
     }
 
-    /// Drops both streams; unless `in_order`, resets them.
-    fn drop_streams(&mut self, in_order: bool) {
-        for mut stream in [self.downstream.take(), self.upstream.take()]
-            .into_iter()
-            .flatten()
-        {
-            if !in_order {
-                stream.reset(self.reset_code);
-            }
+    /// Resets both streams, with the code of the reset that ended the relay, if one did.
+    fn reset_streams(&mut self, error: Option<&RelayError>) {
+        let code = match error {
+            Some(RelayError::Broken(_, Broken::Reset(code))) => *code,
+            _ => 0,
+        };
+        let streams = [&mut self.downstream, &mut self.upstream];
+        for stream in streams.into_iter().flatten() {
+            stream.reset(code);
         }
     }
 
@@ -379,7 +377,8 @@ impl Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        self.drop_streams(false);
+        let error = self.error.take();
+        self.reset_streams(error.as_ref());
     }
 }
 
@@ -438,6 +437,15 @@ impl IdleTimer {
             }
             timer.as_mut().reset(deadline);
         }
+    }
+}
+
+/// How a broken stream ends the relay.
+const fn kind_of(broken: &Broken) -> EndKind {
+    match broken {
+        Broken::Reset(_) => EndKind::Reset,
+        Broken::SessionLost => EndKind::SessionLost,
+        Broken::Io(_) => EndKind::Error,
     }
 }
 

@@ -17,4 +17,4 @@ pub use budget::SpillBudget;
 pub use directory::{SpillDirError, prepare, warn_if_memory};
 pub(super) use pipe::Spill;
 pub use pipe::{SpillError, SpillOptions};
-pub use pool::SpillPool;
+pub use pool::{SpillEvent, SpillPool};

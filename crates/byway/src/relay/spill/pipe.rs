@@ -15,20 +15,9 @@ use tokio::time::Sleep;
 
 use super::super::buffer::Size;
 use super::super::counters::{RelayCounters, SpillUsage};
-use super::super::fair_permits::NoPermit;
 use super::budget::Charge;
-use super::pool::{Done, SpillPool, Store};
+use super::pool::{Done, SpillEvent, SpillPool, Store};
 use super::queue::{Op, OpResult, Refusal, SpillQueue, WriteFailure};
-use crate::observe::log_limit::LogLimit;
-
-/// Log limit for writes that the disk refused.
-static DISK_FAILURES: LogLimit = LogLimit::new();
-
-/// Log limit for streams that got no permit for a file.
-static NO_PERMIT: LogLimit = LogLimit::new();
-
-/// Log limit for files that could not be opened for now.
-static NOT_OPENED: LogLimit = LogLimit::new();
 
 /// How a stream spills. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -78,8 +67,8 @@ pub(in super::super) struct Spill {
     store: Option<Store>,
     under_way: Option<oneshot::Receiver<Done>>,
     timer: Option<Pin<Box<Sleep>>>,
-    /// Whether a refusal was logged since the last write: those of its retries are not.
-    is_refusal_logged: bool,
+    /// Whether a refusal was reported since the last write: those of its retries are not.
+    is_refusal_reported: bool,
     memory_reported: u64,
     holding: Option<SpillUsage>,
 }
@@ -98,7 +87,7 @@ impl Spill {
             options,
             under_way: None,
             timer: None,
-            is_refusal_logged: false,
+            is_refusal_reported: false,
             memory_reported: 0,
             holding: counters.map(SpillUsage::new),
         }
@@ -196,7 +185,7 @@ impl Spill {
         self.under_way = None;
         let Done { outcome, mut store } = done.map_err(|_| SpillError::Stopped)?;
         if let OpResult::Written { failure, .. } = &outcome {
-            self.log_failure(failure.as_ref());
+            self.report_failure(failure.as_ref());
         }
         let taken = self.queue.done(outcome, now());
         store.charge.settle(self.queue.allocated_disk_bytes());
@@ -239,46 +228,25 @@ impl Spill {
         timer.as_mut().poll(cx).is_ready()
     }
 
-    /// Logs why bytes were not written; of a refusal that lasts only its beginning.
-    fn log_failure(&mut self, failure: Option<&WriteFailure>) {
-        let was_logged = self.is_refusal_logged;
-        self.is_refusal_logged = matches!(failure, Some(WriteFailure::Refused(_)));
-        match failure {
-            Some(WriteFailure::Disk(error)) => {
-                if let Some(line) = DISK_FAILURES.count() {
-                    tracing::warn!(%error, left_out = line.left_out, "cannot spill to disk; the stream goes on with back-pressure");
-                }
-            }
-            Some(WriteFailure::Refused(Refusal::NotOpened(error))) if !was_logged => {
-                if let Some(line) = NOT_OPENED.count() {
-                    tracing::warn!(%error, left_out = line.left_out, "cannot spill to disk for now; the stream goes on with back-pressure");
-                }
-            }
-            Some(WriteFailure::Refused(Refusal::NoPermit(reason))) if !was_logged => {
-                if let Some(line) = NO_PERMIT.count() {
-                    warn_of_no_permit(*reason, line.left_out);
-                }
-            }
-            _ => {}
-        }
+    /// Reports why bytes were not written; of a refusal that lasts only its beginning.
+    fn report_failure(&mut self, failure: Option<&WriteFailure>) {
+        let was_reported = self.is_refusal_reported;
+        self.is_refusal_reported = matches!(failure, Some(WriteFailure::Refused(_)));
+        let event = match failure {
+            Some(WriteFailure::Disk(error)) => SpillEvent::DiskFailed(error),
+            Some(WriteFailure::Refused(refusal)) if !was_reported => match refusal {
+                Refusal::NoRoom => return,
+                Refusal::NoPermit(reason) => SpillEvent::NoPermit(*reason),
+                Refusal::NotOpened(error) => SpillEvent::NotOpened(error),
+            },
+            _ => return,
+        };
+        self.options.pool.report(event);
     }
 }
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
-}
-
-fn warn_of_no_permit(reason: NoPermit, left_out: Option<u64>) {
-    match reason {
-        NoPermit::Full => tracing::warn!(
-            left_out,
-            "cannot spill to disk: all descriptors for spill files are in use; the stream goes on with back-pressure; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)"
-        ),
-        NoPermit::Share { own, most } => tracing::warn!(
-            left_out,
-            "cannot spill to disk: {own} of {most} descriptors for spill files are in use by one user, and no more than remain free may be; the stream goes on with back-pressure; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)"
-        ),
-    }
 }
 
 impl Drop for Spill {

@@ -8,10 +8,11 @@
 //!
 //! Why not `spawn_blocking`: its pool belongs to the runtime of one worker and grows to 512
 //! threads; a slow disk would fill it and delay the name look-ups and accepted connections that
-//! share it. Two threads keep a disk busy, and a stuck disk stops only spilling streams, which then
+//! share it. A stuck disk stops only spilling streams, which then
 //! fall back to back-pressure.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,33 +24,45 @@ use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 use tokio::sync::oneshot;
 
-use super::super::fair_permits::FairPermit;
+use super::super::fair_permits::{FairPermit, NoPermit};
 use super::budget::{Charge, SpillBudget};
 use super::file;
 use super::queue::{Op, OpResult, Refusal, WriteFailure};
 use super::unnamed_file;
 
+/// Two threads keep a disk busy.
+const THREADS: usize = 2;
+
 /// The threads, the directory and the budget of a node. Dropping it ends the threads after the
 /// queued jobs.
-#[derive(Debug)]
 pub struct SpillPool {
     shared: Arc<Shared>,
     budget: Arc<SpillBudget>,
+    report: Box<dyn Fn(SpillEvent<'_>) + Send + Sync>,
+}
+
+/// Why a stream cannot use the disk and goes on with back-pressure, for the log of the program.
+#[derive(Clone, Copy, Debug)]
+pub enum SpillEvent<'a> {
+    /// There is no permit for its file. It is reported once until the stream has written again.
+    NoPermit(NoPermit),
+    /// The system is short of descriptors or memory for its file. It is reported once until the
+    /// stream has written again.
+    NotOpened(&'a io::Error),
+    /// The disk failed; the stream does not write again.
+    DiskFailed(&'a io::Error),
 }
 
 impl SpillPool {
-    /// The usual number of threads for [`SpillPool::start`].
-    pub const THREADS: usize = 2;
-
-    /// Starts `threads` threads (at least one) that keep their files in `directory`, which must
-    /// exist.
+    /// Starts the threads, which keep their files in `directory`; it must exist. `report` is called
+    /// on the threads of the streams.
     ///
     /// # Errors
     /// When the system cannot start a thread.
     pub fn start(
         directory: &Path,
         budget: Arc<SpillBudget>,
-        threads: usize,
+        report: impl Fn(SpillEvent<'_>) + Send + Sync + 'static,
     ) -> io::Result<Arc<Self>> {
         let shared = Arc::new(Shared {
             directory: directory.to_owned(),
@@ -59,8 +72,13 @@ impl SpillPool {
             }),
             work: Condvar::new(),
         });
-        let pool = Arc::new(Self { shared, budget });
-        for _ in 0..threads.max(1) {
+        let report = Box::new(report);
+        let pool = Arc::new(Self {
+            shared,
+            budget,
+            report,
+        });
+        for _ in 0..THREADS {
             let shared = Arc::clone(&pool.shared);
             thread::Builder::new()
                 .name("byway-spill".to_owned())
@@ -72,6 +90,10 @@ impl SpillPool {
     /// The node's budget.
     pub const fn budget(&self) -> &Arc<SpillBudget> {
         &self.budget
+    }
+
+    pub(super) fn report(&self, event: SpillEvent<'_>) {
+        (self.report)(event);
     }
 
     /// Runs one operation on the stream's file, which moves to the thread and comes back with the
@@ -87,6 +109,14 @@ impl SpillPool {
         if store.file.is_some() {
             self.shared.put(FileJob::Close(store));
         }
+    }
+}
+
+impl fmt::Debug for SpillPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpillPool")
+            .field("budget", &self.budget)
+            .finish_non_exhaustive()
     }
 }
 
@@ -121,7 +151,6 @@ pub(super) struct Done {
     pub(super) store: Store,
 }
 
-#[derive(Debug)]
 enum FileJob {
     Do {
         op: Op,
@@ -131,14 +160,12 @@ enum FileJob {
     Close(Store),
 }
 
-#[derive(Debug)]
 struct Shared {
     directory: PathBuf,
     queue: Mutex<Queue>,
     work: Condvar,
 }
 
-#[derive(Debug)]
 struct Queue {
     jobs: VecDeque<FileJob>,
     closed: bool,
