@@ -13,6 +13,7 @@ use byway_head::Version;
 
 use super::clock::Dates;
 use super::escape::{self, MOST_WRITTEN_BYTES};
+use super::fields::{self, FieldWriter, Value};
 use crate::observe::ending::Ending;
 use crate::observe::timing::Timers;
 
@@ -92,7 +93,8 @@ pub enum EntrySubject<'a> {
 impl Entry<'_> {
     /// One line in the default format of Apache and nginx:
     /// `%h - %u [%t] "%r" %>s %b "%{Referer}i" "%{User-Agent}i"`. The request line of a tunnel is
-    /// that of CONNECT, with the protocol of its request in place of the version.
+    /// that of CONNECT, with the protocol of its request in place of the version. This layout has
+    /// no place for more fields.
     pub fn combined(&self, out: &mut Vec<u8>, dates: &mut Dates, now: Duration) {
         let (referer, agent, status) = match self.subject {
             EntrySubject::Request { referer, agent, .. } => (referer, agent, self.status),
@@ -152,91 +154,64 @@ impl Entry<'_> {
         out.extend_from_slice(version);
     }
 
-    /// One JSON object. Every field is always present; `null` if there is no value. Names end in
-    /// their unit.
+    /// One JSON object with every field; `null` if there is no value.
     pub fn json(&self, out: &mut Vec<u8>, dates: &mut Dates, now: Duration) {
-        out.extend_from_slice(b"{\"time\":\"");
-        out.extend_from_slice(dates.json(now));
-        let millis = now.subsec_millis();
-        out.push(b'.');
-        out.extend([millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + digit as u8));
-        out.extend_from_slice(b"Z\",\"kind\":");
-        let tunnel = matches!(self.subject, EntrySubject::Tunnel { .. });
-        out.extend_from_slice(if tunnel {
-            b"\"tunnel\""
-        } else {
-            b"\"request\""
-        });
-        count(out, b"connection", self.connection);
-        text(
-            out,
-            b"request",
-            Some(self.request_id.as_bytes()).filter(|id| !id.is_empty()),
-        );
-        text(out, b"listener", Some(self.listener.as_bytes()));
-        match self.peer {
-            Some(peer) => {
-                out.extend_from_slice(b",\"peer\":\"");
-                address(out, peer);
-                out.push(b'"');
-            }
-            None => text(out, b"peer", None),
+        let begin = out.len();
+        fields::write(self, &mut JsonWriter { out, dates, now });
+        // Every field begins with a comma, also the first one.
+        if let Some(first) = out.get_mut(begin) {
+            *first = b'{';
         }
-        text(out, b"user", self.user.map(str::as_bytes));
-        let (method, target, version, host) = match self.subject {
-            EntrySubject::Request {
-                method,
-                target,
-                version,
-                host,
-                ..
-            } => (
-                Some(method),
-                Some(target),
-                Some(version_text(version)),
-                host,
-            ),
-            EntrySubject::Unreadable => (None, None, None, None),
-            EntrySubject::Tunnel { target, .. } => (None, Some(target.as_bytes()), None, None),
-        };
-        text(out, b"method", method);
-        text(out, b"target", target);
-        text(out, b"version", version);
-        text(out, b"host", host);
-        if let EntrySubject::Request { referer, agent, .. } = self.subject {
-            text(out, b"referer", referer);
-            text(out, b"user_agent", agent);
-        } else {
-            text(out, b"referer", None);
-            text(out, b"user_agent", None);
-        }
-        match self.status {
-            0 => text(out, b"status", None),
-            status => count(out, b"status", status.into()),
-        }
-        count(out, b"in_bytes", self.bytes_in);
-        count(out, b"out_bytes", self.bytes_out);
-        count(out, b"queue_us", self.timers.queue_us);
-        count(out, b"connect_us", self.timers.connect_us);
-        count(out, b"first_byte_us", self.timers.first_byte_us);
-        count(out, b"transfer_us", self.timers.transfer_us);
-        count(out, b"total_us", self.timers.total_us());
-        text(out, b"upstream", self.upstream.map(str::as_bytes));
-        boolean(out, b"reused", self.reused);
-        boolean(out, b"retried", self.retried);
-        text(out, b"not_retried", self.not_retried.map(str::as_bytes));
-        text(out, b"end", Some(self.ending.reason.word().as_bytes()));
-        text(
-            out,
-            b"end_who",
-            self.ending.who.map(|who| who.word().as_bytes()),
-        );
-        text(out, b"end_phase", Some(self.ending.phase.as_bytes()));
         out.extend_from_slice(b"}\n");
     }
 }
 
-const fn version_text(version: Version) -> &'static [u8] {
+struct JsonWriter<'w> {
+    out: &'w mut Vec<u8>,
+    dates: &'w mut Dates,
+    now: Duration,
+}
+
+impl FieldWriter for JsonWriter<'_> {
+    #[inline(always)]
+    fn field(&mut self, name: &'static str, value: Value<'_>) {
+        let out = &mut *self.out;
+        out.extend_from_slice(b",\"");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        match value {
+            Value::Time => {
+                out.push(b'"');
+                out.extend_from_slice(self.dates.json(self.now));
+                let millis = self.now.subsec_millis();
+                out.push(b'.');
+                out.extend(
+                    [millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + digit as u8),
+                );
+                out.extend_from_slice(b"Z\"");
+            }
+            Value::Text(Some(text)) => {
+                out.push(b'"');
+                escape::json(out, text);
+                out.push(b'"');
+            }
+            Value::Number(Some(value)) => number(out, value),
+            Value::Flag(value) => {
+                out.extend_from_slice(if value { b"true" } else { b"false" });
+            }
+            Value::Address(Some(peer)) => {
+                out.push(b'"');
+                address(out, peer);
+                out.push(b'"');
+            }
+            Value::Text(None) | Value::Number(None) | Value::Address(None) => {
+                out.extend_from_slice(b"null");
+            }
+        }
+    }
+}
+
+pub(super) const fn version_text(version: Version) -> &'static [u8] {
     match version {
         Version::Http10 => b"HTTP/1.0",
         Version::Http11 => b"HTTP/1.1",
@@ -253,34 +228,6 @@ fn word(out: &mut Vec<u8>, name: &str) {
     if out.len() == from {
         out.push(b'-');
     }
-}
-
-fn key(out: &mut Vec<u8>, name: &[u8]) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name);
-    out.extend_from_slice(b"\":");
-}
-
-fn text(out: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
-    key(out, name);
-    match value {
-        None => out.extend_from_slice(b"null"),
-        Some(value) => {
-            out.push(b'"');
-            escape::json(out, value);
-            out.push(b'"');
-        }
-    }
-}
-
-fn count(out: &mut Vec<u8>, name: &[u8], value: u64) {
-    key(out, name);
-    number(out, value);
-}
-
-fn boolean(out: &mut Vec<u8>, name: &[u8], value: bool) {
-    key(out, name);
-    out.extend_from_slice(if value { b"true" } else { b"false" });
 }
 
 fn number(out: &mut Vec<u8>, mut value: u64) {
