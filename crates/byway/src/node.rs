@@ -29,7 +29,6 @@ use crate::link::writer::JoinRequest;
 use crate::link::{LinkSetupError, Links, revocation};
 use crate::live::{ListenerSettings, Live};
 use crate::observe::access::AccessLogError;
-use crate::observe::registry::MetricsRegistry;
 use crate::observe::telemetry::Telemetry;
 use crate::os::inherit::Inherited;
 use crate::outbound::Engine;
@@ -612,10 +611,9 @@ fn context(
     };
     let registry = Arc::new(ServiceRegistry::new(&plan.state));
     let table = LinkTable::new(Arc::clone(&registry) as _);
-    let live = Arc::new(Live::new(plan));
     let engine = Engine::new(
-        Arc::clone(&live),
-        Arc::clone(&telemetry),
+        Arc::new(Live::new(plan)),
+        telemetry,
         table,
         workers.shared().runtime(),
         permits,
@@ -623,20 +621,14 @@ fn context(
     let engine = Arc::new(engine);
     let scope = workers.shared().child();
     let links = Arc::new(Links::new(Arc::clone(&engine), registry, scope));
-    let metrics = MetricsRegistry::new(vec![
-        telemetry,
-        Arc::clone(&links) as _,
-        Arc::clone(&engine) as _,
-        live,
-    ]);
     Ok(NodeContext {
+        metrics: NodeContext::collectors(&engine, &links),
         engine,
         links,
         admission,
         loads: WorkerLoads::new(workers.count()),
         scopes: workers.scopes().cloned().collect(),
         ports: OpenPorts::default(),
-        metrics,
     })
 }
 

@@ -30,7 +30,6 @@ use crate::inbound::worker_balance::WorkerLoads;
 use crate::link::Links;
 use crate::link::registry::ServiceRegistry;
 use crate::live::{ListenerSettings, Live};
-use crate::observe::registry::MetricsRegistry;
 use crate::observe::telemetry::Telemetry;
 use crate::outbound::Engine;
 use crate::outbound::engine::EnginePermits;
@@ -100,7 +99,7 @@ impl Bench {
         let registry = Arc::new(ServiceRegistry::new(&plan.state));
         let engine = Engine::new(
             Arc::new(Live::new(plan)),
-            Arc::clone(&telemetry),
+            telemetry,
             LinkTable::new(Arc::clone(&registry) as _),
             &Handle::current(),
             EnginePermits {
@@ -109,16 +108,15 @@ impl Bench {
             },
         );
         let engine = Arc::new(engine.unwrap());
-        let links = Links::new(Arc::clone(&engine), registry, scope.clone());
-        let metrics = MetricsRegistry::new(vec![telemetry, Arc::clone(&engine) as _]);
+        let links = Arc::new(Links::new(Arc::clone(&engine), registry, scope.clone()));
         let node = Arc::new(NodeContext {
+            metrics: NodeContext::collectors(&engine, &links),
             engine,
-            links: Arc::new(links),
+            links,
             admission,
             loads: WorkerLoads::new(1),
             scopes: vec![scope.clone()],
             ports: OpenPorts::default(),
-            metrics,
         });
         let context = ConnectionContext::new(&node, settings, address, 0, scope);
         Self {

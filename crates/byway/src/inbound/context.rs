@@ -42,6 +42,18 @@ pub struct NodeContext {
     pub metrics: MetricsRegistry,
 }
 
+impl NodeContext {
+    /// Everything of a node that has metrics to print.
+    pub fn collectors(engine: &Arc<Engine>, links: &Arc<Links>) -> MetricsRegistry {
+        MetricsRegistry::new(vec![
+            Arc::clone(&engine.telemetry) as _,
+            Arc::clone(links) as _,
+            Arc::clone(engine) as _,
+            Arc::clone(&engine.live) as _,
+        ])
+    }
+}
+
 /// What the connections of one socket may use.
 #[derive(Clone)]
 pub struct ConnectionContext {

@@ -16,10 +16,10 @@ impl Collect for Links {
         let outgoing = self.all_outgoing();
         let help =
             "1 while a link that this node dials is up and the other side answers on it, else 0.";
-        let mut family = out.family("byway_link_up", MetricKind::Gauge, help);
+        let mut family = out.family("byway_link_up", MetricKind::Gauge, ["link"], help);
         let mut services = ServiceCount::default();
         for link in &outgoing {
-            family.sample(&[("link", &link.plan().id)], u8::from(link.answers()));
+            family.sample([&link.plan().id], u8::from(link.answers()));
             services += link.count_services();
         }
         let mut series = carriers::of_dialled(&outgoing);
@@ -27,22 +27,27 @@ impl Collect for Links {
         link_carriers(out, &series);
         let counters = &self.engine.telemetry.counters;
         let help = "Sessions that this node dialled, by outcome.";
-        let mut family = out.family("byway_link_dials_total", MetricKind::Counter, help);
+        let mut family = out.family(
+            "byway_link_dials_total",
+            MetricKind::Counter,
+            ["outcome"],
+            help,
+        );
         for (outcome, counter) in [
             ("up", &counters.link_dials_up),
             ("refused", &counters.link_dials_refused),
             ("failed", &counters.link_dials_failed),
         ] {
-            family.sample(&[("outcome", outcome)], counter.value());
+            family.sample([outcome], counter.value());
         }
         let help = "Services that this node exposes: public, refused, or not confirmed yet.";
-        let mut family = out.family("byway_services", MetricKind::Gauge, help);
+        let mut family = out.family("byway_services", MetricKind::Gauge, ["state"], help);
         for (state, count) in [
             ("public", services.public),
             ("refused", services.refused),
             ("waiting", services.waiting),
         ] {
-            family.sample(&[("state", state)], count);
+            family.sample([state], count);
         }
         let help = "Visitors that wait for the agent of a name.";
         out.single(
@@ -65,7 +70,7 @@ impl Collect for Links {
 /// The carriers of the links that this node dials and of those that it has accepted.
 fn link_carriers(out: &mut Exposition, carriers: &[Series]) {
     let mut family = |name, help, value: &dyn Fn(u32, &Measured) -> Option<f64>| {
-        let mut family = out.family(name, MetricKind::Gauge, help);
+        let mut family = out.family(name, MetricKind::Gauge, ["link", "carrier"], help);
         for Series {
             link,
             preferring,
@@ -73,10 +78,7 @@ fn link_carriers(out: &mut Exposition, carriers: &[Series]) {
         } in carriers
         {
             if let Some(value) = value(*preferring, measured) {
-                family.sample(
-                    &[("link", link), ("carrier", &measured.kind.to_string())],
-                    value,
-                );
+                family.sample([link, &measured.kind.to_string()], value);
             }
         }
     };

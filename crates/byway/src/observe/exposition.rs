@@ -30,13 +30,28 @@ pub trait Collect: Send + Sync {
 #[derive(Debug, Default)]
 pub struct Exposition {
     text: String,
+    families: Vec<FamilyHead>,
 }
 
-/// The samples of one family.
+/// A family without its samples.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FamilyHead {
+    /// Its name.
+    pub name: &'static str,
+    /// Its type, in the word of the format.
+    pub kind: &'static str,
+    /// The names of its labels.
+    pub labels: Vec<&'static str>,
+    /// Its meaning, in one sentence.
+    pub help: &'static str,
+}
+
+/// The samples of one family with `N` labels.
 #[derive(Debug)]
-pub struct Family<'e> {
+pub struct Family<'e, const N: usize> {
     text: &'e mut String,
     name: &'static str,
+    labels: [&'static str; N],
 }
 
 /// Bucket bounds of a histogram: from 64 µs to 134 s, each twice the one before.
@@ -44,20 +59,22 @@ const BOUND_BITS: std::ops::RangeInclusive<u32> = 6..=27;
 
 impl Exposition {
     /// Starts a family; `help` is one sentence.
-    pub fn family(
+    pub fn family<const N: usize>(
         &mut self,
         name: &'static str,
         kind: MetricKind,
+        labels: [&'static str; N],
         help: &'static str,
-    ) -> Family<'_> {
+    ) -> Family<'_, N> {
         let kind = match kind {
             MetricKind::Counter => "counter",
             MetricKind::Gauge => "gauge",
         };
-        self.head(name, kind, help);
+        self.head(name, kind, &labels, help);
         Family {
             text: &mut self.text,
             name,
+            labels,
         }
     }
 
@@ -69,12 +86,12 @@ impl Exposition {
         help: &'static str,
         value: impl Display,
     ) {
-        self.family(name, kind, help).sample(&[], value);
+        self.family(name, kind, [], help).sample([], value);
     }
 
     /// Writes a histogram of durations, in seconds. `name` must end in `_seconds`.
     pub fn histogram(&mut self, name: &'static str, help: &'static str, of: &Distribution) {
-        self.head(name, "histogram", help);
+        self.head(name, "histogram", &[], help);
         let count = of.count();
         for bits in BOUND_BITS {
             let bound = seconds(1 << bits);
@@ -93,9 +110,26 @@ impl Exposition {
         self.text
     }
 
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
+    /// The families written so far.
+    pub fn families(&self) -> &[FamilyHead] {
+        &self.families
+    }
+
+    fn head(
+        &mut self,
+        name: &'static str,
+        kind: &'static str,
+        labels: &[&'static str],
+        help: &'static str,
+    ) {
         self.line(format_args!("# HELP {name} {help}"));
         self.line(format_args!("# TYPE {name} {kind}"));
+        self.families.push(FamilyHead {
+            name,
+            kind,
+            labels: labels.to_vec(),
+            help,
+        });
     }
 
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
@@ -104,15 +138,19 @@ impl Exposition {
     }
 }
 
-impl Family<'_> {
-    /// Writes one sample.
-    pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+impl<const N: usize> Family<'_, N> {
+    /// Writes one sample with the values of its labels; an empty value leaves the label out.
+    pub fn sample(&mut self, values: [&str; N], value: impl Display) {
         self.text.push_str(self.name);
-        for (index, (name, label)) in labels.iter().enumerate() {
-            self.text.push(if index == 0 { '{' } else { ',' });
-            self.text.push_str(name);
+        let mut before = '{';
+        for (label, value) in self.labels.iter().zip(values) {
+            if value.is_empty() {
+                continue;
+            }
+            self.text.push(before);
+            self.text.push_str(label);
             self.text.push_str("=\"");
-            for character in label.chars() {
+            for character in value.chars() {
                 match character {
                     '\\' | '"' => self.text.extend(['\\', character]),
                     '\n' => self.text.push_str("\\n"),
@@ -120,8 +158,9 @@ impl Family<'_> {
                 }
             }
             self.text.push('"');
+            before = ',';
         }
-        if !labels.is_empty() {
+        if before == ',' {
             self.text.push('}');
         }
         let _ = writeln!(self.text, " {value}");
@@ -142,9 +181,14 @@ mod tests {
     #[test]
     fn labels_are_quoted_and_families_have_their_head() {
         let mut out = Exposition::default();
-        let mut family = out.family("a_total", MetricKind::Counter, "What it is.");
-        family.sample(&[("listener", "a\"b\\c\nd"), ("code", "2xx")], 7);
-        family.sample(&[], 1);
+        let mut family = out.family(
+            "a_total",
+            MetricKind::Counter,
+            ["listener", "code"],
+            "What it is.",
+        );
+        family.sample(["a\"b\\c\nd", "2xx"], 7);
+        family.sample(["", ""], 1);
         out.single("b_bytes", MetricKind::Gauge, "Another.", 0.5);
         let expected = "# HELP a_total What it is.\n# TYPE a_total counter\n\
                         a_total{listener=\"a\\\"b\\\\c\\nd\",code=\"2xx\"} 7\na_total 1\n\

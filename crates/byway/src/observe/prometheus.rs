@@ -1,8 +1,8 @@
 //! Prometheus: what a node and its process count, as families of metrics.
 //!
 //! In:    the stats of the workers, the counters, the logs, the process.
-//! Out:   families of the exposition; every name begins with `byway_` (or with the usual
-//!        `process_`) and ends in its unit.
+//! Out:   families of the exposition, each with a row in `docs/metrics.md`; every name begins with
+//!        `byway_` (or with the usual `process_`) and ends in its unit.
 //! Never: a label that clients choose: listeners, sides and reasons are fixed by the node.
 
 use super::access::log_buffer::LogBuffer;
@@ -46,22 +46,37 @@ fn requests(out: &mut Exposition, telemetry: &Telemetry) {
         }
     }
     let help = "HTTP requests that have ended, by listener and class of status; none: no response was sent.";
-    let mut family = out.family("byway_requests_total", MetricKind::Counter, help);
+    let mut family = out.family(
+        "byway_requests_total",
+        MetricKind::Counter,
+        ["listener", "code"],
+        help,
+    );
     for (name, sum) in &listeners {
         for (code, count) in CODES.iter().zip(sum.codes) {
-            family.sample(&[("listener", name), ("code", code)], count);
+            family.sample([name, code], count);
         }
     }
     let help = "Bytes of request bodies, delivered to upstreams.";
-    let mut family = out.family("byway_request_body_bytes_total", MetricKind::Counter, help);
+    let mut family = out.family(
+        "byway_request_body_bytes_total",
+        MetricKind::Counter,
+        ["listener"],
+        help,
+    );
     listeners
         .iter()
-        .for_each(|(name, sum)| family.sample(&[("listener", name)], sum.bytes_in));
+        .for_each(|(name, sum)| family.sample([name], sum.bytes_in));
     let help = "Bytes of response bodies, delivered to downstreams.";
-    let mut family = out.family("byway_response_body_bytes_total", MetricKind::Counter, help);
+    let mut family = out.family(
+        "byway_response_body_bytes_total",
+        MetricKind::Counter,
+        ["listener"],
+        help,
+    );
     listeners
         .iter()
-        .for_each(|(name, sum)| family.sample(&[("listener", name)], sum.bytes_out));
+        .for_each(|(name, sum)| family.sample([name], sum.bytes_out));
 }
 
 /// The sum of a histogram over all workers.
@@ -111,13 +126,15 @@ fn ends(out: &mut Exposition, telemetry: &Telemetry) {
     }
     let help =
         "Requests and tunnels that have ended, by outcome; docs/reasons.md explains each reason.";
-    let mut family = out.family("byway_ends_total", MetricKind::Counter, help);
-    family.sample(&[("outcome", "ok")], done);
+    let mut family = out.family(
+        "byway_ends_total",
+        MetricKind::Counter,
+        ["outcome", "reason"],
+        help,
+    );
+    family.sample(["ok", ""], done);
     for ((who, reason), count) in Outcomes::labels().zip(sum).filter(|(_, count)| *count > 0) {
-        family.sample(
-            &[("outcome", outcome(who)), ("reason", reason.word())],
-            count,
-        );
+        family.sample([outcome(who), reason.word()], count);
     }
 }
 
@@ -250,16 +267,21 @@ fn connections(out: &mut Exposition, telemetry: &Telemetry) {
 fn retries(out: &mut Exposition, telemetry: &Telemetry) {
     let counters = &telemetry.counters;
     let help = "Retries, by how the attempt before had failed.";
-    let mut family = out.family("byway_retries_total", MetricKind::Counter, help);
+    let mut family = out.family("byway_retries_total", MetricKind::Counter, ["after"], help);
     for (after, counter) in [
         ("unsent", &counters.retried_unsent),
         ("unanswered", &counters.retried_unanswered),
         ("status", &counters.retried_status),
     ] {
-        family.sample(&[("after", after)], counter.value());
+        family.sample([after], counter.value());
     }
     let help = "Failed requests that were not retried, by reason.";
-    let mut family = out.family("byway_not_retried_total", MetricKind::Counter, help);
+    let mut family = out.family(
+        "byway_not_retried_total",
+        MetricKind::Counter,
+        ["reason"],
+        help,
+    );
     for (why, counter) in [
         ("method", &counters.not_retried_method),
         ("body", &counters.not_retried_body),
@@ -269,7 +291,7 @@ fn retries(out: &mut Exposition, telemetry: &Telemetry) {
         ("no-upstream", &counters.not_retried_no_upstream),
         ("deadline", &counters.not_retried_deadline),
     ] {
-        family.sample(&[("reason", why)], counter.value());
+        family.sample([why], counter.value());
     }
 }
 
@@ -290,9 +312,14 @@ fn access_log(out: &mut Exposition, telemetry: &Telemetry) {
     );
     let help =
         "Lines dropped: no room while the sink was slow (full), or refused by the sink (sink).";
-    let mut family = out.family("byway_access_log_dropped_total", MetricKind::Counter, help);
-    family.sample(&[("reason", "full")], sum(LogBuffer::dropped));
-    family.sample(&[("reason", "sink")], telemetry.access.lost());
+    let mut family = out.family(
+        "byway_access_log_dropped_total",
+        MetricKind::Counter,
+        ["reason"],
+        help,
+    );
+    family.sample(["full"], sum(LogBuffer::dropped));
+    family.sample(["sink"], telemetry.access.lost());
 }
 
 fn program_log(out: &mut Exposition) {
@@ -305,15 +332,20 @@ fn program_log(out: &mut Exposition) {
     let (full, sink) = log::dropped();
     let help =
         "Lines dropped: no room while standard error was not read (full), or refused by it (sink).";
-    let mut family = out.family("byway_log_dropped_total", MetricKind::Counter, help);
-    family.sample(&[("reason", "full")], full);
-    family.sample(&[("reason", "sink")], sink);
+    let mut family = out.family(
+        "byway_log_dropped_total",
+        MetricKind::Counter,
+        ["reason"],
+        help,
+    );
+    family.sample(["full"], full);
+    family.sample(["sink"], sink);
 }
 
 fn process(out: &mut Exposition) {
     let help = "1, with the version as a label.";
-    out.family("byway_build_info", MetricKind::Gauge, help)
-        .sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    out.family("byway_build_info", MetricKind::Gauge, ["version"], help)
+        .sample([env!("CARGO_PKG_VERSION")], 1);
     let usage = process::usage();
     if let Some(begun) = usage.begun {
         let help = "Start time of the process since the Unix epoch.";

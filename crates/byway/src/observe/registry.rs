@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::exposition::{Collect, Exposition};
+use super::exposition::{Collect, Exposition, FamilyHead};
 
 /// See the head of the file.
 #[derive(Default)]
@@ -21,10 +21,22 @@ impl MetricsRegistry {
 
     /// Everything that they print now.
     pub fn text(&self) -> String {
+        self.collected().into_text()
+    }
+
+    /// The families that they print, with the names of their labels.
+    pub fn families(&self) -> Vec<FamilyHead> {
+        self.collected().families().to_vec()
+    }
+
+    fn collected(&self) -> Exposition {
         let mut out = Exposition::default();
         self.0
             .iter()
             .for_each(|collector| collector.collect(&mut out));
-        out.into_text()
+        out
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,19 +26,19 @@ impl Collect for Engine {
 
 fn pool<K>(out: &mut Exposition, stats: &Stats<K>, upgraded: usize) {
     let help = "Connections to all upstreams, by state.";
-    let mut family = out.family("byway_pool_connections", MetricKind::Gauge, help);
+    let mut family = out.family("byway_pool_connections", MetricKind::Gauge, ["state"], help);
     for (state, count) in [
         ("connecting", stats.connecting),
         ("active", stats.active),
         ("idle", stats.idle),
         ("upgraded", upgraded),
     ] {
-        family.sample(&[("state", state)], count);
+        family.sample([state], count);
     }
     out.single(
         "byway_pool_origins",
         MetricKind::Gauge,
-        "UpstreamTls in the pool now.",
+        "Origins in the pool now.",
         stats.origins.len(),
     );
     out.single(
@@ -100,8 +100,8 @@ struct Load {
     pending: usize,
 }
 
-/// The load of each upstream of `plan`, by its name in the config. UpstreamTls that a reload removed
-/// have no series of their own any more.
+/// The load of each upstream of `plan`, by its name in the config. Upstreams that a reload removed have
+/// no series of their own any more.
 fn upstreams<'p>(
     out: &mut Exposition,
     plan: &'p Plan,
@@ -140,7 +140,12 @@ fn upstreams<'p>(
         }
     }
     let help = "Connections to each upstream of the config, by state; those to egress targets and to exposed services.";
-    let mut family = out.family("byway_upstream_connections", MetricKind::Gauge, help);
+    let mut family = out.family(
+        "byway_upstream_connections",
+        MetricKind::Gauge,
+        ["upstream", "state"],
+        help,
+    );
     for (name, load) in &loads {
         for (state, count) in [
             ("connecting", load.connecting),
@@ -148,13 +153,18 @@ fn upstreams<'p>(
             ("idle", load.idle),
             ("upgraded", load.upgraded),
         ] {
-            family.sample(&[("upstream", name), ("state", state)], count);
+            family.sample([name, state], count);
         }
     }
     let help = "Requests that wait for a connection, by the upstream that they wait for.";
-    let mut family = out.family("byway_upstream_pending", MetricKind::Gauge, help);
+    let mut family = out.family(
+        "byway_upstream_pending",
+        MetricKind::Gauge,
+        ["upstream"],
+        help,
+    );
     for (name, load) in &loads {
-        family.sample(&[("upstream", name)], load.pending);
+        family.sample([name], load.pending);
     }
 }
 
@@ -168,10 +178,11 @@ fn relays(out: &mut Exposition, relays: &RelayCounters) {
     let mut family = out.family(
         "byway_relay_bytes_total",
         MetricKind::Counter,
+        ["direction"],
         "Bytes delivered by tunnels.",
     );
-    family.sample(&[("direction", "up")], relays.bytes_up());
-    family.sample(&[("direction", "down")], relays.bytes_down());
+    family.sample(["up"], relays.bytes_up());
+    family.sample(["down"], relays.bytes_down());
     let help = "Bytes that were read and not delivered, because one side broke.";
     out.single(
         "byway_relay_wasted_bytes_total",
