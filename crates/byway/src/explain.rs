@@ -127,14 +127,17 @@ fn explain_edge(
     question: &Question,
 ) -> String {
     let own = Arc::from([]);
-    let decided =
-        path::canonical(question.path.as_bytes(), edge.reject_empty_segments).and_then(|path| {
-            let ask = Ask::Request {
-                host: &question.host,
-                path: &path,
-            };
-            policy::decide(&inquiry(plan, listener, question, &own, ask))
-        });
+    let decided = path::canonical(
+        question.path.as_bytes(),
+        edge.settings.reject_empty_segments,
+    )
+    .and_then(|path| {
+        let ask = Ask::Request {
+            host: &question.host,
+            path: &path,
+        };
+        policy::decide(&inquiry(plan, listener, question, &own, ask))
+    });
     match decided {
         Err(fault) => refusal(&fault),
         Ok(allowed) => {

@@ -436,7 +436,7 @@ impl Node {
     pub async fn drain(&self) -> usize {
         self.stop.draining.raise();
         self.links().writer.hand_over().await;
-        let time_limit = self.live().peek().drain;
+        let time_limit = self.live().peek().drain.deadline;
         let ended = timeout(time_limit, self.workers.ended()).await;
         let left = if ended.is_err() {
             self.workers.running()

@@ -66,7 +66,7 @@ fn a_hundred_thousand_requests_are_counted_and_logged_without_one_allocation() {
         let (log, worker_stats) = (AccessLog::default(), Arc::new(WorkerStats::default()));
         let plan = LogPlan {
             access: AccessPlace::File(folder.path().join(name)),
-            format,
+            access_format: format,
         };
         log.begin(log.prepare(&plan).unwrap(), &[Arc::clone(&worker_stats)])
             .unwrap();

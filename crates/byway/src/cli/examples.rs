@@ -25,6 +25,18 @@ Examples:
   byway check -c /etc/byway.toml > effective.toml
 Exit code 0: valid (warnings go to stderr), 2: not.";
 
+pub(super) const INIT: &str = "\
+Examples:
+  byway init                     write byway.toml in this folder
+  byway init - > /etc/byway.toml
+An existing file is left as it is.";
+
+pub(super) const SCHEMA: &str = "\
+Examples:
+  byway schema > byway.schema.json
+  byway schema --markdown > config.md
+In a config file, `#:schema ./byway.schema.json` as the first line tells editors such as Even Better TOML where it is.";
+
 pub(super) const EDGE: &str = "\
 Examples:
   byway edge --listen :8080 --to 3000

@@ -12,12 +12,14 @@ mod exit;
 mod explain;
 mod expose;
 mod http;
+mod init;
 mod join;
 mod key;
 mod observe;
 mod proxy;
 mod run;
 mod run_node;
+mod schema;
 mod serve;
 mod tcp;
 mod terminal;
@@ -93,6 +95,12 @@ enum Verb {
     /// Validate a config file and print what it means
     #[command(after_help = examples::CHECK)]
     Check(run::RunArgs),
+    /// Write a config file with every key as a comment
+    #[command(after_help = examples::INIT)]
+    Init(init::InitArgs),
+    /// Print the keys of a config file as a JSON Schema, for editors
+    #[command(after_help = examples::SCHEMA)]
+    Schema(schema::SchemaArgs),
     /// Reverse proxy in one line
     #[command(after_help = examples::EDGE)]
     Edge(edge::EdgeArgs),
@@ -156,6 +164,8 @@ impl Cli {
             Verb::Demo(args) => demo::run(&args, &common),
             Verb::Run(args) => run::run(&args, &common),
             Verb::Check(args) => check::run(&args, &common),
+            Verb::Init(args) => init::run(&args),
+            Verb::Schema(args) => schema::run(&args),
             Verb::Edge(args) => edge::run(&args, &common),
             Verb::Proxy(args) => proxy::run(&args, &common),
             Verb::Serve(args) => serve::run(&args, &common),

@@ -145,12 +145,12 @@ fn same_listener(a: &ListenerPlan, b: &ListenerPlan) -> bool {
             let EdgePlan {
                 routes: _,
                 trusted_proxies,
-                reject_empty_segments,
+                settings,
                 max_body,
                 domain,
             } = &**a;
             *trusted_proxies == b.trusted_proxies
-                && *reject_empty_segments == b.reject_empty_segments
+                && *settings == b.settings
                 && *max_body == b.max_body
                 && *domain == b.domain
         }

@@ -10,15 +10,15 @@ use std::mem::discriminant;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::link_plan::{
-    Advertise, CarrierChoice, JoinPlan, LinkPlan, Serves, ServiceKind, ServicePlan,
-};
+use super::link_plan::{Advertise, JoinPlan, LinkPlan, Serves, ServiceKind, ServicePlan};
 use super::plan::{
-    AccessFormat, AccessPlace, Action, EdgePlan, EgressPlan, Family, ForwardPlan, HostMode,
-    ListenerPlan, Plan, ResolverKind, Role, RoutePlan, Rule, SpillMode, Verdict,
+    Action, EdgePlan, EgressPlan, ForwardPlan, ListenerPlan, Plan, Role, RoutePlan, Rule,
 };
 use super::resolve::derived_route_name;
-use super::units::{ByteSize, Period};
+use super::section::description::{note, quoted};
+use super::section::kind::{Kind, OrNone, Words};
+use super::section::{Dial, Drain, Limits, Link, Log, Metrics, Pool, Retry, Section, Spill};
+use super::units::ByteSize;
 
 /// Prints the Plan in it.
 #[derive(Clone, Copy, Debug)]
@@ -34,10 +34,6 @@ impl Display for Effective<'_> {
         writeln!(f, "# State is kept in {}", quoted(plan.state.display()))?;
         writeln!(f, "workers = {}  # threads that serve", plan.workers)?;
         settings(f, plan)?;
-        limits(f, plan)?;
-        pool_retry_and_spill(f, plan)?;
-        log_and_metrics(f, plan)?;
-        links(f, plan)?;
         for section in sections(plan) {
             self.section(f, section)?;
         }
@@ -116,238 +112,45 @@ fn sections(plan: &Plan) -> impl Iterator<Item = &[Arc<ListenerPlan>]> {
 }
 
 fn settings(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
-    writeln!(f, "\n[drain]  # how Byway stops")?;
-    writeln!(
-        f,
-        "deadline = \"{}\"  # for open connections to finish",
-        Period(plan.drain)
-    )?;
-    writeln!(f, "\n[dial]  # how connections to targets are opened")?;
-    let family = match plan.dial.family {
-        Family::Any => "any",
-        Family::V4 => "4",
-        Family::V6 => "6",
-    };
-    writeln!(f, "family = \"{family}\"")?;
-    match plan.dial.local_address {
-        Some(ip) => writeln!(f, "local_address = \"{ip}\"")?,
-        None => writeln!(f, "# local_address: the system chooses")?,
-    }
-    writeln!(
-        f,
-        "connect_timeout = \"{}\"  # for all addresses of a target together",
-        Period(plan.dial.connect_timeout)
-    )?;
-    let resolver = match plan.dial.resolver {
-        ResolverKind::Dns => "\"dns\"  # the servers of /etc/resolv.conf",
-        ResolverKind::System => "\"system\"  # getaddrinfo",
-    };
-    writeln!(f, "resolver = {resolver}")?;
-    writeln!(
-        f,
-        "attempt_delay = \"{}\"  # then the next address is tried beside it",
-        Period(plan.dial.attempt_delay)
-    )
-}
-
-fn limits(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
-    let limits = &plan.limits;
-    writeln!(f, "\n[limits]  # what a downstream may take")?;
-    writeln!(
-        f,
-        "connections = {}  # open at once on one listener",
-        limits.connections
-    )?;
-    writeln!(
-        f,
-        "connections_per_peer = {}  # of them, from one address",
-        limits.connections_per_peer
-    )?;
-    writeln!(
-        f,
-        "handshake_timeout = \"{}\"",
-        Period(limits.handshake_timeout)
-    )?;
-    writeln!(
-        f,
-        "head_bytes = \"{}\"  # the longest head",
-        ByteSize(limits.head_bytes as u64)
-    )?;
-    writeln!(
-        f,
-        "head_fields = {}  # the most fields in it",
-        limits.head_fields
-    )?;
-    writeln!(
-        f,
-        "head_timeout = \"{}\"  # from its first byte to its last",
-        Period(limits.head_timeout)
-    )?;
-    writeln!(
-        f,
-        "keep_alive = \"{}\"  # for the next request",
-        Period(limits.keep_alive)
-    )?;
-    writeln!(
-        f,
-        "body_progress = \"{}\"  # the longest pause in a body",
-        Period(limits.body_progress)
-    )?;
-    match limits.min_rate {
-        Some(rate) => writeln!(
-            f,
-            "min_rate = \"{rate}\"  # of a body, while a downstream is waited for"
-        )?,
-        None => writeln!(
-            f,
-            "min_rate = \"none\"  # of a body, while a downstream is waited for"
-        )?,
-    }
-    writeln!(
-        f,
-        "first_byte = \"{}\"  # for the head of an upstream's answer",
-        Period(limits.first_byte)
-    )?;
-    writeln!(
-        f,
-        "max_body = {}  # the longest request body",
-        ceiling(limits.max_body)
-    )?;
-    writeln!(
-        f,
-        "half_closed_idle = \"{}\"  # once one side has finished",
-        Period(limits.half_closed_idle)
-    )?;
-    match limits.idle {
-        Some(idle) => writeln!(
-            f,
-            "idle = \"{}\"  # for a forward or a tunnel",
-            Period(idle)
-        )?,
-        None => writeln!(f, "idle = \"none\"  # for a forward or a tunnel")?,
-    }
-    writeln!(
-        f,
-        "requests_per_connection = {}",
-        limits.requests_per_connection
-    )
-}
-
-fn pool_retry_and_spill(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
-    let (pool, spill) = (&plan.pool, &plan.spill);
-    writeln!(f, "\n[pool]  # connections kept to upstreams")?;
-    writeln!(f, "max_total = {}", pool.max_total)?;
-    writeln!(f, "max_per_origin = {}", pool.max_per_origin)?;
-    writeln!(
-        f,
-        "max_upgraded_per_origin = {}  # WebSockets; they count here alone",
-        pool.max_upgraded_per_origin
-    )?;
-    writeln!(f, "idle_timeout = \"{}\"", Period(pool.idle_timeout))?;
-    writeln!(
-        f,
-        "queue = {}  # requests that may wait for a connection",
-        pool.queue
-    )?;
-    writeln!(f, "queue_wait = \"{}\"", Period(pool.queue_wait))?;
-    let retry = &plan.retry;
-    writeln!(
-        f,
-        "\n[retry]  # requests that are sent to an upstream again"
-    )?;
-    writeln!(
-        f,
-        "attempts = {}  # for a request that was sent and got no byte back",
-        retry.attempts
-    )?;
-    writeln!(
-        f,
-        "on = {}  # statuses that count as no byte back",
-        list(retry.on.iter())
-    )?;
-    writeln!(
-        f,
-        "replay = \"{}\"  # the longest body that is kept for it",
-        ByteSize(retry.replay_bytes as u64)
-    )?;
-    writeln!(
-        f,
-        "budget_percent = {}  # of recent requests",
-        retry.budget_percent
-    )?;
-    writeln!(
-        f,
-        "budget_per_second = {}  # in addition",
-        retry.budget_per_second
-    )?;
-    writeln!(f, "\n[spill]  # bytes parked on disk for slow readers")?;
-    writeln!(f, "directory = {}", quoted(spill.directory.display()))?;
-    writeln!(
-        f,
-        "memory = \"{}\"  # of a stream, before the disk is used",
-        ByteSize(spill.memory)
-    )?;
-    writeln!(
-        f,
-        "per_stream = \"{}\"  # on disk",
-        ByteSize(spill.per_stream)
-    )?;
-    match spill.per_node {
-        Some(bytes) => writeln!(
-            f,
-            "per_node = \"{}\"  # on disk, all streams together",
-            ByteSize(bytes)
-        )?,
-        None => writeln!(
-            f,
-            "# per_node: the smaller of 10GiB and a fifth of the free disk"
-        )?,
-    }
-    writeln!(
-        f,
-        "mode = \"{}\"",
-        if spill.mode == SpillMode::Auto {
-            "auto"
-        } else {
-            "off"
-        }
-    )
-}
-
-fn log_and_metrics(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
-    writeln!(f, "\n[log]  # what is logged of each request")?;
-    match &plan.log.access {
-        AccessPlace::Off => writeln!(f, "access = \"off\"")?,
-        AccessPlace::Stdout => writeln!(f, "access = \"stdout\"")?,
-        AccessPlace::File(path) => writeln!(f, "access = {}", quoted(path.display()))?,
-    }
-    let format = match plan.log.format {
-        AccessFormat::Combined => "combined",
-        AccessFormat::Json => "json",
-    };
-    writeln!(f, "access_format = \"{format}\"")?;
-    writeln!(
-        f,
-        "\n[metrics]  # this node's numbers, for Prometheus; there is no password"
-    )?;
+    heading::<Drain>(f, "drain")?;
+    plan.drain.print(f)?;
+    heading::<Dial>(f, "dial")?;
+    plan.dial.print(f)?;
+    heading::<Limits>(f, "limits")?;
+    plan.limits.print(f)?;
+    heading::<Pool>(f, "pool")?;
+    plan.pool.print(f)?;
+    heading::<Retry>(f, "retry")?;
+    plan.retry.print(f)?;
+    heading::<Spill>(f, "spill")?;
+    plan.spill.print(f)?;
+    heading::<Log>(f, "log")?;
+    plan.log.print(f)?;
+    heading::<Metrics>(f, "metrics")?;
     let metrics = plan
         .listeners
         .iter()
         .filter(|listener| listener.frontend.role == Role::Metrics);
     match metrics.clone().count() {
-        0 => writeln!(f, "# listen: nowhere"),
+        0 => writeln!(f, "# listen: nowhere")?,
         _ => writeln!(
             f,
             "listen = {}",
             list(metrics.map(|listener| &listener.bind))
-        ),
+        )?,
     }
+    heading::<Link>(f, "link")?;
+    plan.link.print(f)
+}
+
+fn heading<T: Section>(f: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
+    writeln!(f, "\n[{key}]  # {}", note(T::ABOUT))
 }
 
 fn edge(f: &mut fmt::Formatter<'_>, plan: &EdgePlan) -> fmt::Result {
     writeln!(f, "trusted_proxies = {}", list(&plan.trusted_proxies))?;
-    writeln!(f, "reject_empty_segments = {}", plan.reject_empty_segments)?;
-    writeln!(f, "max_body = {}", ceiling(plan.max_body))?;
+    plan.settings.print(f)?;
+    writeln!(f, "max_body = {}", max_body(plan.max_body))?;
     plan.routes.iter().try_for_each(|plan| route(f, plan))
 }
 
@@ -369,16 +172,8 @@ fn route(f: &mut fmt::Formatter<'_>, plan: &RoutePlan) -> fmt::Result {
         "to = {}",
         list(plan.upstreams.iter().map(|upstream| &upstream.id))
     )?;
-    writeln!(
-        f,
-        "host = \"{}\"",
-        if plan.host == HostMode::Keep {
-            "keep"
-        } else {
-            "upstream"
-        }
-    )?;
-    writeln!(f, "max_body = {}", ceiling(plan.max_body))
+    plan.settings.print(f)?;
+    writeln!(f, "max_body = {}", max_body(plan.max_body))
 }
 
 fn egress(
@@ -415,12 +210,8 @@ fn rules(f: &mut fmt::Formatter<'_>, plan: &EgressPlan, section: &str) -> fmt::R
         Some(rate) => writeln!(f, "stream_limit = \"{rate}\"  # of one stream, each way")?,
         None => writeln!(f, "# stream_limit: none")?,
     }
-    let default = if plan.default == Verdict::Allow {
-        "allow"
-    } else {
-        "deny"
-    };
-    writeln!(f, "default = \"{default}\"  # for what no rule matches")?;
+    let default = quoted(plan.default.word());
+    writeln!(f, "default = {default}  # for what no rule matches")?;
     plan.rules
         .iter()
         .try_for_each(|plan| rule(f, plan, section))
@@ -457,36 +248,6 @@ fn criterion(f: &mut fmt::Formatter<'_>, key: &str, values: &[impl Display]) -> 
 
 fn forward(f: &mut fmt::Formatter<'_>, plan: &ForwardPlan) -> fmt::Result {
     writeln!(f, "to = {}", quoted(&plan.to))
-}
-
-fn links(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
-    let link = &plan.link;
-    writeln!(f, "\n[link]  # for every link of this node")?;
-    writeln!(
-        f,
-        "congestion = \"{}\"  # of what this node sends on links",
-        link.congestion
-    )?;
-    writeln!(
-        f,
-        "quic_probe = \"{}\"  # after a fall-back to TLS, then doubling",
-        Period(link.quic_probe)
-    )?;
-    writeln!(
-        f,
-        "park = \"{}\"  # for a visitor whose agent is away",
-        Period(link.park)
-    )?;
-    writeln!(
-        f,
-        "parked = {}  # visitors of one name at once",
-        link.parked
-    )?;
-    writeln!(
-        f,
-        "streams = {}  # of the other side, open on one session",
-        link.streams
-    )
 }
 
 /// A `[[serve]]` or an `[[exit]]`, with the addresses for visitors.
@@ -549,19 +310,7 @@ fn join(f: &mut fmt::Formatter<'_>, plan: &JoinPlan) -> fmt::Result {
         Some(path) => writeln!(f, "join_file = {}  # {summary}", quoted(path.display()))?,
         None => writeln!(f, "join = \"***\"  # {summary}")?,
     }
-    let carrier = match plan.carrier {
-        CarrierChoice::Auto => "auto",
-        CarrierChoice::Quic => "quic",
-        CarrierChoice::Tls => "tls",
-    };
-    writeln!(f, "carrier = \"{carrier}\"")
-}
-
-fn ceiling(bytes: Option<u64>) -> String {
-    bytes.map_or_else(
-        || "\"none\"".to_owned(),
-        |bytes| format!("\"{}\"", ByteSize(bytes)),
-    )
+    writeln!(f, "carrier = {}", quoted(plan.carrier.word()))
 }
 
 fn list(values: impl IntoIterator<Item = impl Display>) -> String {
@@ -569,15 +318,6 @@ fn list(values: impl IntoIterator<Item = impl Display>) -> String {
     format!("[{}]", quoted.join(", "))
 }
 
-/// A basic string of TOML.
-fn quoted(value: impl Display) -> String {
-    let mut out = String::from("\"");
-    for c in value.to_string().chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => out += &format!("\\u{:04X}", u32::from(c)),
-            c => out.push(c),
-        }
-    }
-    out + "\""
+fn max_body(bytes: Option<u64>) -> String {
+    OrNone::<ByteSize>::print(&bytes).unwrap_or_default()
 }

@@ -4,11 +4,10 @@
 //! Out:   a [`File`] with one section.
 //! Never: checks a value, or shows a join string in a place.
 
-use super::file::{
-    Exit, Expose, File, Join, Serve, allow_flag, deny_flag, flag, flags, target_flag,
-};
+use super::flags::{allow_flag, deny_flag, flag, flags, target_flag};
 use super::place::{At, Place};
 use super::secret::Secret;
+use super::section::{Exit, Expose, File, Join, Serve};
 
 /// The flags of `byway serve`.
 #[derive(Clone, Debug, Default)]

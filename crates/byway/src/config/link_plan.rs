@@ -8,29 +8,12 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use byway_dial::{HostName, Target};
-use byway_link::{Congestion, JoinString};
+use byway_link::JoinString;
 
 use super::plan::EgressPlan;
-
-/// For every link of this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkSettings {
-    /// The congestion control of this node's senders.
-    pub congestion: Congestion,
-    /// After a fall-back to TLS, QUIC is tried again this much later; then twice as long each time,
-    /// up to 10 minutes or this, whichever is more.
-    pub quic_probe: Duration,
-    /// How long a visitor of an exposed service waits for an agent that is away; zero disables
-    /// parking.
-    pub park: Duration,
-    /// Visitors parked for one name at once; never zero.
-    pub parked: usize,
-    /// Streams that the other side may have open on one carrier at once; never zero.
-    pub streams: u32,
-}
+use super::section::CarrierChoice;
 
 /// Where links arrive.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,17 +114,6 @@ pub struct JoinPlan {
     pub carrier: CarrierChoice,
     /// What is exposed through it, in the order of the file; empty for the link of a desk.
     pub services: Vec<ServicePlan>,
-}
-
-/// What a link runs over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CarrierChoice {
-    /// QUIC, and TLS over TCP where that does not get through.
-    Auto,
-    /// QUIC alone.
-    Quic,
-    /// TLS over TCP alone.
-    Tls,
 }
 
 /// A service of this node that is exposed elsewhere.

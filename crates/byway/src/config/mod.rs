@@ -10,11 +10,12 @@
 //! a Plan as a commented file.
 
 mod bind;
+mod commented;
 mod diagnostic;
 mod diff;
 mod effective;
 mod errors;
-mod file;
+mod flags;
 mod hints;
 mod host_pattern;
 mod kept_name;
@@ -28,13 +29,16 @@ mod observe_flags;
 mod place;
 mod plan;
 mod reader;
+mod reference;
 mod resolve;
 mod rule_warnings;
+mod schema;
 mod secret;
 mod section;
 mod slashes;
 mod statuses;
 mod surroundings;
+mod table;
 #[cfg(test)]
 mod tests;
 mod units;
@@ -45,19 +49,16 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 pub use bind::{BadBind, BadSocketPath, Bind};
+pub use commented::commented;
 pub use diagnostic::{Diagnostic, LineColumn};
 pub use diff::{Changes, Diff, RouteKey};
 pub use effective::Effective;
 pub use errors::ConfigErrors;
-pub use file::{
-    Dial, Drain, Edge, Egress, Exit, Expose, File, Join, Limits, Link, Log, Metrics, Pool,
-    ProxyFlags, Retry, Route, Rule as RuleSection, Serve, Spill, Tcp, User,
-};
+pub use flags::ProxyFlags;
 pub use host_pattern::{BadHostPattern, HostPattern};
 pub use link_flags::{ExitFlags, ExposeFlags, ExposedFlags, JoinFlag, ServeFlags};
 pub use link_plan::{
-    Advertise, AdvertisedHost, CarrierChoice, JoinPlan, LinkPlan, LinkSettings, Serves,
-    ServiceKind, ServicePlan,
+    Advertise, AdvertisedHost, JoinPlan, LinkPlan, Serves, ServiceKind, ServicePlan,
 };
 #[cfg(test)]
 pub use login::hashed;
@@ -65,13 +66,20 @@ pub use login::{LoginDigest, MOST_CREDENTIAL_BYTES, UserPlan};
 pub use observe_flags::ObserveFlags;
 pub use place::{At, Place, Text};
 pub use plan::{
-    AccessFormat, AccessPlace, Action, DescriptorsPlan, DialPlan, EdgePlan, EgressPlan, Family,
-    ForwardPlan, FrontendPlan, HostMode, LimitsPlan, ListenerKey, ListenerPlan, LogPlan, Lowered,
-    LoweredBy, ParentPlan, Plan, PoolPlan, ResolverKind, RetryPlan, Role, RoleKind, RouteId,
-    RoutePlan, Rule, SpillMode, SpillPlan, UpstreamPlan, Verdict,
+    Action, DescriptorsPlan, EdgePlan, EgressPlan, ForwardPlan, FrontendPlan, ListenerKey,
+    ListenerPlan, Lowered, LoweredBy, ParentPlan, Plan, Role, RoleKind, RouteId, RoutePlan, Rule,
+    UpstreamPlan,
 };
+pub use reference::reference;
 pub use resolve::resolve;
+pub use schema::schema;
 pub use secret::Secret;
+pub use section::{
+    AccessFormat, AccessPlace, CarrierChoice, Dial, DialPlan, Drain, DrainPlan, Edge, EdgeSettings,
+    Egress, Exit, Expose, Family, File, HostMode, Join, Limits, LimitsPlan, Link, LinkSettings,
+    Log, LogPlan, Metrics, Pool, PoolPlan, ResolverKind, Retry, RetryPlan, Route, RouteSettings,
+    Rule as RuleSection, Serve, Spill, SpillMode, SpillPlan, Tcp, User, Verdict,
+};
 pub use slashes::slash_warnings;
 pub use statuses::Statuses;
 pub use surroundings::{NameService, Surroundings};

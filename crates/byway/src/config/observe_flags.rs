@@ -5,7 +5,8 @@
 //! Out:   a `File` whose values they override.
 //! Never: checks a value: `resolve` does, as for a file.
 
-use super::file::{File, flag, flags};
+use super::flags::{flag, flags};
+use super::section::File;
 
 /// The flags of a serving verb for the access log and the metrics.
 #[derive(Clone, Debug, Default)]

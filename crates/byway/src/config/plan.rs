@@ -5,21 +5,22 @@
 //! Never: changes: a reload makes a new one.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use byway_dial::{HostName, Parent, Target};
 use ipnet::IpNet;
 
 use super::bind::Bind;
 use super::host_pattern::HostPattern;
-use super::link_plan::{JoinPlan, LinkPlan, LinkSettings, Serves};
+use super::link_plan::{JoinPlan, LinkPlan, Serves};
 use super::login::UserPlan;
-use super::statuses::Statuses;
+use super::section::{
+    DialPlan, DrainPlan, EdgeSettings, LimitsPlan, LinkSettings, LogPlan, PoolPlan, RetryPlan,
+    RouteSettings, SpillPlan, Verdict,
+};
 use super::units::Rate;
 use crate::os::descriptors::Shares;
 
@@ -33,7 +34,7 @@ pub struct Plan {
     /// The folder for what outlives the process.
     pub state: PathBuf,
     /// How long open connections have to finish after a stop; zero closes at once.
-    pub drain: Duration,
+    pub drain: DrainPlan,
     /// How connections to targets are opened.
     pub dial: DialPlan,
     /// How the descriptors of the process are shared out.
@@ -128,41 +129,6 @@ impl Plan {
     }
 }
 
-/// Which addresses are dialled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// Both.
-    Any,
-    /// IPv4 only.
-    V4,
-    /// IPv6 only.
-    V6,
-}
-
-/// How names are resolved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResolverKind {
-    /// The servers of `/etc/resolv.conf`, after `/etc/hosts`.
-    Dns,
-    /// `getaddrinfo`, with every module of `/etc/nsswitch.conf`.
-    System,
-}
-
-/// How connections to targets are opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DialPlan {
-    /// Which addresses are dialled.
-    pub family: Family,
-    /// The address connections start from; the system chooses if none.
-    pub local_address: Option<IpAddr>,
-    /// For a whole target, all its addresses together.
-    pub connect_timeout: Duration,
-    /// How names are resolved.
-    pub resolver: ResolverKind,
-    /// How long an address may take before the next one is tried beside it.
-    pub attempt_delay: Duration,
-}
-
 /// How the descriptors of the process are shared out: limits that did not fit have been lowered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescriptorsPlan {
@@ -209,125 +175,6 @@ impl fmt::Display for Lowered {
             LoweredBy::Key(whole) => write!(f, "{whole} bounds it; raise that, too, for more"),
         }
     }
-}
-
-/// What a downstream may take. No number and no duration is zero.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LimitsPlan {
-    /// Open at once on one listener.
-    pub connections: usize,
-    /// Open at once from one address on one listener; at most `connections`.
-    pub connections_per_peer: usize,
-    /// For a SOCKS greeting or a TLS handshake to be complete.
-    pub handshake_timeout: Duration,
-    /// The longest head.
-    pub head_bytes: usize,
-    /// The most fields in a head.
-    pub head_fields: usize,
-    /// From the first byte of a head to its last.
-    pub head_timeout: Duration,
-    /// How long an idle connection waits for its next request.
-    pub keep_alive: Duration,
-    /// The longest pause within a body.
-    pub body_progress: Duration,
-    /// The least bytes per second of a body while Byway waits for a downstream, over each
-    /// `body_progress`; none for no least.
-    pub min_rate: Option<Rate>,
-    /// How long an upstream may take for the response head.
-    pub first_byte: Duration,
-    /// The longest request body in bytes; none for no limit.
-    pub max_body: Option<u64>,
-    /// How long a connection that one side has finished may carry nothing.
-    pub half_closed_idle: Duration,
-    /// How long a forward or a tunnel may carry nothing; none for no limit.
-    pub idle: Option<Duration>,
-    /// The connection is closed after this many.
-    pub requests_per_connection: u64,
-}
-
-/// Connections kept to upstreams. No number and no duration is zero.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolPlan {
-    /// Connections to all upstreams together.
-    pub max_total: usize,
-    /// Connections to one upstream; at most `max_total`.
-    pub max_per_origin: usize,
-    /// Upgraded connections (WebSockets) to one upstream; they do not count against the other two.
-    pub max_upgraded_per_origin: usize,
-    /// How long an idle connection is kept.
-    pub idle_timeout: Duration,
-    /// Requests that may wait for a connection.
-    pub queue: usize,
-    /// The longest wait in that queue.
-    pub queue_wait: Duration,
-}
-
-/// Requests that are sent to an upstream again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetryPlan {
-    /// How often a request that was sent, and got no byte back, may be sent again.
-    pub attempts: u32,
-    /// After these statuses a request is sent again as if it had got no byte back.
-    pub on: Statuses,
-    /// The longest request body that is kept to be sent again, in bytes.
-    pub replay_bytes: usize,
-    /// The percentage of recent requests that may be sent again.
-    pub budget_percent: u32,
-    /// Retries a second in addition; not zero.
-    pub budget_per_second: u32,
-}
-
-/// Whether slow readers may use the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpillMode {
-    /// When memory is full.
-    Auto,
-    /// Never: the sender waits.
-    Off,
-}
-
-/// Bytes parked on disk for slow readers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpillPlan {
-    /// The folder.
-    pub directory: PathBuf,
-    /// Bytes of a stream held in memory before the disk is used.
-    pub memory: u64,
-    /// Bytes of one stream on disk.
-    pub per_stream: u64,
-    /// Bytes of all streams on disk; if none, the smaller of 10 GiB and a fifth of the free disk.
-    pub per_node: Option<u64>,
-    /// Whether the disk is used.
-    pub mode: SpillMode,
-}
-
-/// Where the access log goes, and its format.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogPlan {
-    /// Where it goes.
-    pub access: AccessPlace,
-    /// The format of a line.
-    pub format: AccessFormat,
-}
-
-/// Where the access log goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessPlace {
-    /// Nowhere.
-    Off,
-    /// Standard output.
-    Stdout,
-    /// Appended to this file.
-    File(PathBuf),
-}
-
-/// The format of a line of the access log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccessFormat {
-    /// As Apache and nginx write it.
-    Combined,
-    /// One JSON object.
-    Json,
 }
 
 /// One address to listen on.
@@ -428,8 +275,8 @@ pub struct EdgePlan {
     pub routes: Vec<Arc<RoutePlan>>,
     /// Networks whose forwarding fields are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether a path with an empty segment (`//`) is refused.
-    pub reject_empty_segments: bool,
+    /// What needs no other section.
+    pub settings: EdgeSettings,
     /// The longest request body in bytes unless the route overrides it, `[limits]` included; none
     /// for no limit.
     pub max_body: Option<u64>,
@@ -451,8 +298,8 @@ pub struct RoutePlan {
     pub path: Option<regex::Regex>,
     /// Where requests go; at least one.
     pub upstreams: Vec<Arc<UpstreamPlan>>,
-    /// Which Host the upstream sees.
-    pub host: HostMode,
+    /// What needs no other section.
+    pub settings: RouteSettings,
     /// The longest request body in bytes, edge and `[limits]` included; none for no limit.
     pub max_body: Option<u64>,
 }
@@ -479,7 +326,7 @@ impl PartialEq for RoutePlan {
             hosts,
             path,
             upstreams,
-            host,
+            settings,
             max_body,
         } = self;
         let path = path.as_ref().map(regex::Regex::as_str);
@@ -487,18 +334,9 @@ impl PartialEq for RoutePlan {
             && *hosts == other.hosts
             && path == other.path.as_ref().map(regex::Regex::as_str)
             && *upstreams == other.upstreams
-            && *host == other.host
+            && *settings == other.settings
             && *max_body == other.max_body
     }
-}
-
-/// Which Host an upstream sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HostMode {
-    /// The request's own.
-    Keep,
-    /// The upstream's authority.
-    Upstream,
 }
 
 /// Where requests of a route go. Equal ones in one Plan are the same `Arc`.
@@ -532,15 +370,6 @@ pub struct EgressPlan {
     pub spill: bool,
     /// The id of the [`JoinPlan`] that allowed streams go through; none dials from here.
     pub exit: Option<Arc<str>>,
-}
-
-/// What happens to a target that no rule matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is dialled.
-    Allow,
-    /// It is refused.
-    Deny,
 }
 
 /// A rule of an exit: matches if the target is in `hosts`, `suffixes` or `cidrs` (or all three are

@@ -21,7 +21,7 @@ pub fn slash_warnings(plan: &Plan) -> Vec<String> {
 }
 
 fn warning(edge_name: &str, edge: &EdgePlan) -> Option<String> {
-    if edge.reject_empty_segments {
+    if edge.settings.reject_empty_segments {
         return None;
     }
     let passed = |(index, route)| Some((passed_by(edge, index, route)?, route));

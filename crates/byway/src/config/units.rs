@@ -110,6 +110,17 @@ impl UnitKind {
         }
     }
 
+    /// A regular expression (ECMA-262) for valid texts, whatever their range.
+    pub(super) const fn pattern(self) -> &'static str {
+        match self {
+            Self::Size => "^\\s*[0-9]+\\s*(([kKmMgGtT][iI]?)?[bB])?\\s*$",
+            Self::Rate => {
+                "^\\s*[0-9]+\\s*(([kKmMgGtT][iI][bB]|[kKmMgGtT]?B)/s|[kKmMgGtT]?[bB][iI][tT](/s)?)\\s*$"
+            }
+            Self::Period => "^\\s*[0-9]+\\s*([mM]?[sS]|[mMhHdD])\\s*$",
+        }
+    }
+
     /// Valid examples, as a message shows them.
     pub const fn examples(self) -> &'static str {
         match self {
@@ -471,6 +482,20 @@ mod tests {
             prop_assert_eq!(rate.to_string().parse(), Ok(rate));
             let period = Period(Duration::from_millis(number % (MOST_MILLIS + 1)));
             prop_assert_eq!(period.to_string().parse(), Ok(period));
+        }
+
+        /// A text that a parser refuses only for its size matches the pattern, too.
+        #[test]
+        fn the_patterns_match_what_the_parsers_read(text in "[ -]?[0-9]{0,3} ?[kKMGx]?i?[bB]?(it)?[smhd]{0,2}(/s)?") {
+            let refused = |kind: UnitKind, error: Option<String>| {
+                let matches = regex::Regex::new(kind.pattern()).unwrap().is_match(&text);
+                let too_small = error.iter().any(|error| error.contains("less than one byte"));
+                prop_assert_eq!(matches, error.is_none() || too_small, "{} {:?}", text, error);
+                Ok(())
+            };
+            refused(UnitKind::Size, bytes(&text).err())?;
+            refused(UnitKind::Rate, rate(&text).err())?;
+            refused(UnitKind::Period, millis(&text).err())?;
         }
 
         #[test]

@@ -279,7 +279,7 @@ impl ExchangeRequest<'_> {
         let plan = &self.allowed.plan().retry;
         let whole = match self.request.framing() {
             Framed::None => true,
-            Framed::Length(length) => length <= plan.replay_bytes as u64,
+            Framed::Length(length) => length <= plan.replay as u64,
             Framed::Chunked | Framed::UntilClose => false,
         };
         whole && plan.attempts > 0 && is_repeatable(&self.request)
@@ -394,7 +394,7 @@ impl ExchangeRequest<'_> {
         authority: &Arc<str>,
     ) -> Result<(), Fault> {
         let own_host = match self.allowed.outbound() {
-            Outbound::Pooled(route) => route.host == HostMode::Upstream,
+            Outbound::Pooled(route) => route.settings.host == HostMode::Upstream,
             Outbound::Service(_) => !authority.is_empty(),
             _ => false,
         };

@@ -195,11 +195,11 @@ pub fn is_repeatable(request: &Request<'_>) -> bool {
 pub fn kept_bytes(request: &Request<'_>, plan: &RetryPlan) -> usize {
     let fits = match request.framing() {
         Framed::Chunked => true,
-        Framed::Length(length) => length > 0 && length <= plan.replay_bytes as u64,
+        Framed::Length(length) => length > 0 && length <= plan.replay as u64,
         Framed::None | Framed::UntilClose => false,
     };
     match fits && plan.attempts > 0 && is_repeatable(request) {
-        true => plan.replay_bytes,
+        true => plan.replay,
         false => 0,
     }
 }

@@ -468,7 +468,7 @@ impl OutgoingLink {
         warn_of_kept_hosts(links, &link, &wanted.plan);
         self.register(&mut outbox, &wanted);
         self.session.send_replace(Some(link.clone()));
-        let drain = || links.engine.live.peek().drain;
+        let drain = || links.engine.live.peek().drain.deadline;
         let mut carriers_ended = 0;
         let ended = loop {
             let again = self.services.lock().next_due();

@@ -127,7 +127,7 @@ impl AcceptedSession {
                 () = self.outbox.send_next(&self.link, async |change| registry.written(change).await) => {}
                 Some(lost) = self.taken.recv() => self.notify_lost(&lost),
                 () = self.at.scope.drained(), if !self.leaving.is_begun() => {
-                    let control = self.leaving.begin("the node is leaving", self.links.engine.live.peek().drain);
+                    let control = self.leaving.begin("the node is leaving", self.links.engine.live.peek().drain.deadline);
                     self.outbox.push(control);
                 }
                 () = self.link.idle(), if self.leaving.waits_for_idle() => match self.leaving.step() {
@@ -236,7 +236,7 @@ impl AcceptedSession {
                 }
             }
             Control::GoAway(away) => {
-                let patience = self.links.engine.live.peek().drain;
+                let patience = self.links.engine.live.peek().drain.deadline;
                 if self.leaving.on_go_away(&away, patience, &mut self.outbox)
                     == GoAwayMeaning::Acknowledgement
                 {

@@ -101,7 +101,7 @@ mod tests {
         RetryPlan {
             attempts: 1,
             on: Statuses::default(),
-            replay_bytes: 0,
+            replay: 0,
             budget_percent,
             budget_per_second,
         }

@@ -9,9 +9,9 @@ use std::num::NonZeroUsize;
 
 use byway_link::lease::NAMES_A_TENANT;
 
-use super::super::file::{File, Join};
 use super::super::place::{At, Text};
-use super::super::plan::{DescriptorsPlan, LimitsPlan, Lowered, LoweredBy, PoolPlan, SpillMode};
+use super::super::plan::{DescriptorsPlan, Lowered, LoweredBy};
+use super::super::section::{File, Join, LimitsPlan, PoolPlan, SpillMode};
 use super::Resolver;
 use super::egress::dials;
 use crate::os::descriptors::{Needs, Shares};

@@ -11,12 +11,12 @@ use regex::{Regex, RegexBuilder};
 
 use super::super::bind::Bind;
 use super::super::diagnostic::Diagnostic;
-use super::super::file::{Edge, Route};
 use super::super::host_pattern::HostPattern;
 use super::super::place::{At, Place, Text};
-use super::super::plan::{
-    EdgePlan, HostMode, LimitsPlan, ListenerPlan, Role, RouteId, RoutePlan, UpstreamPlan,
-};
+use super::super::plan::{EdgePlan, ListenerPlan, Role, RouteId, RoutePlan, UpstreamPlan};
+use super::super::section::kind::{Form, Kind, OrNone};
+use super::super::section::{Edge, LimitsPlan, Route};
+use super::super::units::ByteSize;
 use super::Resolver;
 use super::upstream::parse_upstream;
 
@@ -27,17 +27,13 @@ impl Resolver<'_> {
     pub(super) fn edge(&mut self, edge: &At<Edge>, limits: &LimitsPlan) -> Vec<ListenerPlan> {
         let written = &edge.value;
         let binds = self.binds("[[edge]]", &edge.place, &written.listen);
-        let max_body = self.ceiling("max_body", &written.max_body, limits.max_body);
+        let max_body = self.max_body(&written.max_body, limits.max_body);
         let routes = self.routes(edge, &binds, max_body);
         let trusted_proxies = self.networks("trusted_proxies", &written.trusted_proxies);
-        let reject_empty_segments = written
-            .reject_empty_segments
-            .as_ref()
-            .is_some_and(|reject| reject.value);
         let plan = EdgePlan {
             routes,
             trusted_proxies,
-            reject_empty_segments,
+            settings: written.resolve(self, ""),
             max_body,
             domain: None,
         };
@@ -105,37 +101,22 @@ impl Resolver<'_> {
                 "`hosts` is empty: leave it out to match every host",
             ));
         }
-        let host = self.host_mode(&written.host);
+        let settings = written.resolve(self, "");
         RoutePlan {
             id: RouteId::new(binds.first().map(|bind| &bind.value), before, &name),
             name: name.into(),
             hosts,
             path,
             upstreams: self.upstreams(route, binds),
-            host,
-            max_body: self.ceiling("max_body", &written.max_body, max_body),
+            settings,
+            max_body: self.max_body(&written.max_body, max_body),
         }
     }
 
-    /// Which Host the upstream sees. A host name here belongs in `hosts`.
-    fn host_mode(&mut self, written: &Option<Text>) -> HostMode {
-        let modes = [("keep", HostMode::Keep), ("upstream", HostMode::Upstream)];
-        if let Some(text) = written
-            && !modes.iter().any(|(word, _)| *word == text.value)
-            && (text.value.contains('.') || text.value == "localhost")
-        {
-            let message = format!(
-                "`host` must be \"keep\" or \"upstream\", found {:?}",
-                text.value
-            );
-            let help = format!(
-                "did you mean `hosts`, the hosts that the route is for? hosts = [{:?}]",
-                text.value
-            );
-            self.note(Diagnostic::new(&text.place, message).help(help));
-            return HostMode::Keep;
-        }
-        self.one_of("host", written, &modes, HostMode::Keep)
+    /// The longest request body; `inherited` if nothing is written.
+    fn max_body(&mut self, written: &Option<Text>, inherited: Option<u64>) -> Option<u64> {
+        type Longest = OrNone<ByteSize>;
+        Longest::resolve(self, "max_body", written, Longest::ANY, inherited)
     }
 
     fn pattern(&mut self, text: &Text) -> Option<Regex> {

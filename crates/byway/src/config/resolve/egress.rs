@@ -14,14 +14,15 @@ use byway_dial::target::parse_port;
 
 use super::super::bind::Bind;
 use super::super::diagnostic::Diagnostic;
-use super::super::file::{self, Egress, User};
 use super::super::login::{MOST_CREDENTIAL_BYTES, UserPlan};
 use super::super::nearest::nearest;
 use super::super::place::{At, Place, Text};
-use super::super::plan::{
-    Action, EgressPlan, LimitsPlan, ListenerPlan, Role, Rule, SpillMode, SpillPlan, Verdict,
-};
+use super::super::plan::{Action, EgressPlan, ListenerPlan, Role, Rule};
 use super::super::secret::Secret;
+use super::super::section::kind::{Kind, OneOf};
+use super::super::section::{
+    self, ActionWord, Egress, LimitsPlan, SpillMode, SpillPlan, User, Verdict,
+};
 use super::super::units::Rate;
 use super::Resolver;
 use super::parent::parse_parent;
@@ -53,8 +54,7 @@ impl Resolver<'_> {
     }
 
     pub(super) fn verdict(&mut self, written: &Option<Text>) -> Verdict {
-        let verdicts = [("allow", Verdict::Allow), ("deny", Verdict::Deny)];
-        self.one_of("default", written, &verdicts, Verdict::Allow)
+        OneOf::resolve(self, "default", written, (), Verdict::Allow)
     }
 
     /// Refuses a public listener without users, unless the config confirms it.
@@ -182,7 +182,7 @@ impl Resolver<'_> {
     }
 
     /// The rules of a section; those of an exit have no users.
-    pub(super) fn rules(&mut self, written: &[At<file::Rule>], users: &[UserPlan]) -> Vec<Rule> {
+    pub(super) fn rules(&mut self, written: &[At<section::Rule>], users: &[UserPlan]) -> Vec<Rule> {
         let mut catch_all: Option<&Place> = None;
         let mut rules = Vec::with_capacity(written.len());
         for (index, rule) in written.iter().enumerate() {
@@ -202,7 +202,12 @@ impl Resolver<'_> {
         rules
     }
 
-    fn rule(&mut self, number: usize, rule: &At<file::Rule>, users: &[UserPlan]) -> Option<Rule> {
+    fn rule(
+        &mut self,
+        number: usize,
+        rule: &At<section::Rule>,
+        users: &[UserPlan],
+    ) -> Option<Rule> {
         let written = &rule.value;
         self.refuse_empty_lists(written);
         let plan = Rule {
@@ -218,7 +223,7 @@ impl Resolver<'_> {
     }
 
     /// An empty list reads like "nothing" and would mean "everything".
-    fn refuse_empty_lists(&mut self, rule: &file::Rule) {
+    fn refuse_empty_lists(&mut self, rule: &section::Rule) {
         for (key, list) in lists(rule) {
             if let Some(list) = list.as_ref().filter(|list| list.value.is_empty()) {
                 self.note(Diagnostic::new(
@@ -229,13 +234,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn action(&mut self, rule: &At<file::Rule>) -> Option<Action> {
-        #[derive(Clone, Copy)]
-        enum Word {
-            Allow,
-            Deny,
-            Via,
-        }
+    fn action(&mut self, rule: &At<section::Rule>) -> Option<Action> {
         let parent = rule
             .value
             .via
@@ -246,26 +245,17 @@ impl Resolver<'_> {
             self.note(diagnostic.help("for example action = \"deny\"").absent());
             return None;
         }
-        let words = [
-            ("allow", Word::Allow),
-            ("deny", Word::Deny),
-            ("via", Word::Via),
-        ];
-        let noted = self.diagnostics.len();
-        let word = self.one_of("action", &rule.value.action, &words, Word::Deny);
-        if self.diagnostics.len() > noted {
-            return None;
-        }
+        let word = OneOf::value(self, "action", &rule.value.action, ())?;
         match (word, parent) {
-            (Word::Allow, None) => Some(Action::Allow),
-            (Word::Deny, None) => Some(Action::Deny),
-            (Word::Via, Some((_, parent))) => parent,
-            (Word::Allow | Word::Deny, Some((place, _))) => {
+            (ActionWord::Allow, None) => Some(Action::Allow),
+            (ActionWord::Deny, None) => Some(Action::Deny),
+            (ActionWord::Via, Some((_, parent))) => parent,
+            (ActionWord::Allow | ActionWord::Deny, Some((place, _))) => {
                 let diagnostic = Diagnostic::new(place, "`via` needs action = \"via\"");
                 self.note(diagnostic.help("change the action, or take `via` out"));
                 None
             }
-            (Word::Via, None) => {
+            (ActionWord::Via, None) => {
                 let place = rule
                     .value
                     .action
@@ -333,7 +323,7 @@ fn unknown_user(text: &Text, users: &[UserPlan]) -> Diagnostic {
     Diagnostic::new(&text.place, message).help(help).absent()
 }
 
-fn lists(rule: &file::Rule) -> [(&'static str, &Option<At<Vec<Text>>>); 5] {
+fn lists(rule: &section::Rule) -> [(&'static str, &Option<At<Vec<Text>>>); 5] {
     [
         ("host", &rule.host),
         ("suffix", &rule.suffix),
@@ -343,7 +333,7 @@ fn lists(rule: &file::Rule) -> [(&'static str, &Option<At<Vec<Text>>>); 5] {
     ]
 }
 
-fn matches_everything(rule: &file::Rule) -> bool {
+fn matches_everything(rule: &section::Rule) -> bool {
     lists(rule).iter().all(|(_, list)| list.is_none())
 }
 

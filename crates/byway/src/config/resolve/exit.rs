@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use super::super::file::Exit;
 use super::super::link_plan::{LinkPlan, Serves};
 use super::super::place::At;
-use super::super::plan::{EgressPlan, LimitsPlan, ListenerPlan, Role, SpillMode, SpillPlan};
+use super::super::plan::{EgressPlan, ListenerPlan, Role};
+use super::super::section::{Exit, LimitsPlan, SpillMode, SpillPlan};
 use super::super::units::Rate;
 use super::Resolver;
 

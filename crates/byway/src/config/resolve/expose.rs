@@ -9,10 +9,11 @@ use std::sync::Arc;
 use byway_dial::Target;
 
 use super::super::diagnostic::Diagnostic;
-use super::super::file::Expose;
 use super::super::link_plan::{ServiceKind, ServicePlan};
 use super::super::nearest::nearest;
 use super::super::place::{At, Place, Text};
+use super::super::section::Expose;
+use super::super::section::kind::{Count, Kind};
 use super::Resolver;
 use super::join::{Link, Purpose};
 
@@ -160,10 +161,7 @@ impl Resolver<'_> {
             self.note(Diagnostic::new(&host.place, message).help("take it out"));
         }
         let to = self.local_target("tcp", tcp);
-        let port = written
-            .port
-            .as_ref()
-            .map(|_| self.count("port", &written.port, 1..=65_535, 1));
+        let port = Count::value(self, "port", &written.port, 1..=65_535);
         let name = self.label("name", &written.name);
         let place = written.port.as_ref().map(|port| &port.place);
         let place = place
@@ -172,7 +170,6 @@ impl Resolver<'_> {
             .clone();
         let to = to?;
         let name = name.map_or_else(|| to.to_string().into(), |name| name.value.into());
-        let port = port.and_then(|port| u16::try_from(port).ok());
         Some((
             ServicePlan {
                 kind: ServiceKind::Tcp,

@@ -13,10 +13,11 @@ use byway_dial::Target;
 use byway_link::{GrantId, JoinString};
 
 use super::super::diagnostic::Diagnostic;
-use super::super::file::{Egress, Join};
-use super::super::link_plan::{CarrierChoice, JoinPlan, ServicePlan};
+use super::super::link_plan::{JoinPlan, ServicePlan};
 use super::super::place::{At, Place};
 use super::super::secret::Secret;
+use super::super::section::kind::{Kind, OneOf};
+use super::super::section::{CarrierChoice, Egress, Join};
 use super::Resolver;
 use super::expose::ServiceKey;
 
@@ -110,12 +111,7 @@ impl Resolver<'_> {
         written: &Join,
         purpose: Purpose,
     ) -> Option<Link> {
-        let carriers = [
-            ("auto", CarrierChoice::Auto),
-            ("quic", CarrierChoice::Quic),
-            ("tls", CarrierChoice::Tls),
-        ];
-        let carrier = self.one_of("carrier", &written.carrier, &carriers, CarrierChoice::Auto);
+        let carrier = OneOf::resolve(self, "carrier", &written.carrier, (), CarrierChoice::Auto);
         let (key, place, secret, file) = match (&written.join, &written.join_file) {
             (Some(join), None) => ("join", &join.place, join.value.clone(), None),
             (None, Some(file)) => {

@@ -10,9 +10,9 @@ use byway_dial::Target;
 
 use super::super::bind::{Bind, check_socket_path};
 use super::super::diagnostic::Diagnostic;
-use super::super::file::Tcp;
 use super::super::place::{At, Place, Text};
-use super::super::plan::{ForwardPlan, FrontendPlan, LimitsPlan, ListenerPlan, Role};
+use super::super::plan::{ForwardPlan, FrontendPlan, ListenerPlan, Role};
+use super::super::section::{LimitsPlan, Tcp};
 use super::Resolver;
 
 /// Every address so far.
@@ -40,7 +40,7 @@ impl Resolver<'_> {
     }
 
     /// The addresses of a list that is there, such as `listen`.
-    pub(super) fn addresses(&mut self, key: &str, list: &At<Vec<Text>>) -> Vec<At<Bind>> {
+    pub(in super::super) fn addresses(&mut self, key: &str, list: &At<Vec<Text>>) -> Vec<At<Bind>> {
         if list.value.is_empty() {
             let key = list.place.key_or_flag(key);
             let message =
@@ -159,7 +159,7 @@ impl Resolver<'_> {
 }
 
 /// One listener an address.
-pub(super) fn listeners_called(
+pub(in super::super) fn listeners_called(
     name: Option<&Arc<str>>,
     binds: Vec<At<Bind>>,
     role: &Role,

@@ -13,10 +13,7 @@ mod exit;
 mod expose;
 mod join;
 mod listen;
-mod observed;
 mod parent;
-mod quantity;
-mod sections;
 mod serve;
 mod upstream;
 
@@ -36,12 +33,13 @@ use ipnet::IpNet;
 pub(super) use self::edge::derived_route_name;
 use self::join::Joins;
 use self::listen::Listened;
+pub(super) use self::listen::listeners_called;
 use super::bind::Bind;
 use super::diagnostic::Diagnostic;
-use super::file::File;
-use super::nearest::nearest;
 use super::place::{At, Place, Text};
 use super::plan::{Plan, UpstreamPlan};
+use super::section::File;
+use super::section::kind::{Count, Kind};
 use super::surroundings::Surroundings;
 
 /// The Plan that `file` means.
@@ -58,8 +56,8 @@ pub fn resolve(file: &File, around: &Surroundings<'_>) -> Result<Plan, Vec<Diagn
 }
 
 /// What is known and noted while a file is resolved.
-struct Resolver<'s> {
-    around: &'s Surroundings<'s>,
+pub(super) struct Resolver<'s> {
+    pub(super) around: &'s Surroundings<'s>,
     /// Files with secrets that were read. Each is read once: a pipe is empty the second time.
     files: RefCell<HashMap<PathBuf, String>>,
     diagnostics: Vec<Diagnostic>,
@@ -101,9 +99,9 @@ impl<'s> Resolver<'s> {
 
     fn plan(&mut self, file: &File) -> Plan {
         let workers = self.workers(&file.workers);
-        let mut limits = self.limits(&file.limits);
+        let mut limits = file.limits.resolve(self, "limits.");
         let mut pool = self.pool(&file.pool, limits.connections);
-        let spill = self.spill(&file.spill);
+        let spill = file.spill.resolve(self, "spill.");
         let descriptors = self.descriptors(file, workers, spill.mode, &mut limits, &mut pool);
         let mut listeners = Vec::new();
         for edge in &file.edge {
@@ -131,15 +129,15 @@ impl<'s> Resolver<'s> {
             generation: 1,
             workers,
             state: self.around.state.to_owned(),
-            drain: self.drain(&file.drain),
+            drain: file.drain.resolve(self, "drain."),
             dial: self.dial(&file.dial),
             descriptors,
             limits,
             pool,
-            retry: self.retry(&file.retry),
+            retry: file.retry.resolve(self, "retry."),
             spill,
-            log: self.log(&file.log),
-            link: self.link(&file.link),
+            log: file.log.resolve(self, "log."),
+            link: file.link.resolve(self, "link."),
             listeners: listeners.into_iter().map(Arc::new).collect(),
             joins: std::mem::take(&mut self.joins).into_plans(),
         }
@@ -163,16 +161,16 @@ impl<'s> Resolver<'s> {
 
     fn workers(&mut self, written: &Option<At<u64>>) -> NonZeroUsize {
         let cores = self.around.cores;
-        let workers = self.count("workers", written, 1..=1024, cores.get() as u64);
-        NonZeroUsize::new(workers).unwrap_or(cores)
+        let workers = Count::value(self, "workers", written, 1..=1024);
+        workers.and_then(NonZeroUsize::new).unwrap_or(cores)
     }
 
-    fn note(&mut self, diagnostic: Diagnostic) {
+    pub(super) fn note(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
     }
 
     /// `text` read as a `T`; what is wrong with it is noted.
-    fn parsed<T>(&mut self, key: &str, text: &Text) -> Option<T>
+    pub(super) fn parsed<T>(&mut self, key: &str, text: &Text) -> Option<T>
     where
         T: FromStr,
         T::Err: Display,
@@ -180,7 +178,7 @@ impl<'s> Resolver<'s> {
         self.checked(key, &text.place, text.value.parse())
     }
 
-    fn checked<T>(
+    pub(super) fn checked<T>(
         &mut self,
         key: &str,
         place: &Place,
@@ -208,35 +206,6 @@ impl<'s> Resolver<'s> {
         texts.filter_map(|text| self.parsed(key, text)).collect()
     }
 
-    /// One of a few words.
-    fn one_of<T: Copy>(
-        &mut self,
-        key: &str,
-        written: &Option<Text>,
-        choices: &[(&str, T)],
-        default: T,
-    ) -> T {
-        let Some(text) = written else { return default };
-        if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text.value) {
-            return *value;
-        }
-        let words: Vec<String> = choices
-            .iter()
-            .map(|(word, _)| format!("{word:?}"))
-            .collect();
-        let message = format!(
-            "`{key}` must be {}, found {:?}",
-            words.join(" or "),
-            text.value
-        );
-        let mut diagnostic = Diagnostic::new(&text.place, message);
-        if let Some(near) = nearest(&text.value, choices.iter().map(|(word, _)| *word)) {
-            diagnostic = diagnostic.help(format!("did you mean {near:?}?"));
-        }
-        self.note(diagnostic);
-        default
-    }
-
     /// Networks: `10.0.0.0/8`, or an address alone.
     fn networks(&mut self, key: &str, texts: &Option<At<Vec<Text>>>) -> Vec<IpNet> {
         let texts = texts.iter().flat_map(|list| &list.value);
@@ -246,7 +215,7 @@ impl<'s> Resolver<'s> {
     }
 
     /// A path in the file: relative ones start at the folder of the file.
-    fn path(&self, text: &str) -> PathBuf {
+    pub(super) fn path(&self, text: &str) -> PathBuf {
         self.around.folder.join(text)
     }
 

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use byway_dial::HostName;
 
 use super::super::diagnostic::Diagnostic;
-use super::super::file::Serve;
 use super::super::link_plan::{LinkPlan, Serves};
 use super::super::place::At;
-use super::super::plan::{EdgePlan, LimitsPlan, ListenerPlan, Role};
+use super::super::plan::{EdgePlan, ListenerPlan, Role};
+use super::super::section::{EdgeSettings, LimitsPlan, Serve};
 use super::Resolver;
 use super::listen::listeners_called;
 
@@ -37,7 +37,9 @@ impl Resolver<'_> {
         let edge = EdgePlan {
             routes: Vec::new(),
             trusted_proxies: Vec::new(),
-            reject_empty_segments: false,
+            settings: EdgeSettings {
+                reject_empty_segments: false,
+            },
             max_body: limits.max_body,
             domain: domain.clone(),
         };

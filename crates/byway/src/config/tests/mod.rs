@@ -8,6 +8,7 @@ mod meaning;
 mod observed;
 mod plan;
 mod round_trip;
+mod section;
 mod warnings;
 
 use std::path::Path;

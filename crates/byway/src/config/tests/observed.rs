@@ -16,7 +16,7 @@ fn access_log_and_metrics_are_off_by_default() {
         plan.log,
         LogPlan {
             access: AccessPlace::Off,
-            format: AccessFormat::Combined
+            access_format: AccessFormat::Combined
         }
     );
     assert!(
@@ -39,7 +39,7 @@ fn an_access_log_goes_nowhere_to_standard_output_or_into_a_file() {
         assert_eq!(log(&format!("[log]\naccess = \"{text}\"")).access, place);
     }
     assert_eq!(
-        log("[log]\naccess_format = \"json\"").format,
+        log("[log]\naccess_format = \"json\"").access_format,
         AccessFormat::Json
     );
 }
@@ -118,7 +118,7 @@ fn flags_override_the_file_and_are_named_in_errors() {
         plan.log,
         LogPlan {
             access: AccessPlace::Off,
-            format: AccessFormat::Json
+            access_format: AccessFormat::Json
         }
     );
     let metrics: Vec<_> = plan

@@ -14,7 +14,7 @@ fn missing_keys_have_their_defaults() {
     assert_eq!(plan.generation, 1);
     assert_eq!(plan.workers, NonZeroUsize::MIN);
     assert_eq!(plan.state, PathBuf::from("/state"));
-    assert_eq!(plan.drain, Duration::from_secs(30));
+    assert_eq!(plan.drain.deadline, Duration::from_secs(30));
     let dial = DialPlan {
         family: Family::Any,
         local_address: None,
@@ -53,7 +53,7 @@ fn missing_keys_have_their_defaults() {
     let retry = RetryPlan {
         attempts: 1,
         on: Statuses::default(),
-        replay_bytes: 65_536,
+        replay: 65_536,
         budget_percent: 20,
         budget_per_second: 10,
     };

@@ -13,7 +13,7 @@ use crate::config::Statuses;
 static PLAN: LazyLock<RetryPlan> = LazyLock::new(|| RetryPlan {
     attempts: 1,
     on: Statuses::default(),
-    replay_bytes: 10,
+    replay: 10,
     budget_percent: 0,
     budget_per_second: 5,
 });

@@ -147,7 +147,7 @@ fn ask_edge<'r>(
     let ip = cx.info.peer.map(|peer| peer.ip().to_canonical());
     let trusted = ip.is_some_and(|ip| edge.trusted_proxies.iter().any(|net| net.contains(&ip)));
     guards::refuse_misdirected(request, trusted)?;
-    let path = path::canonical(request.path(), edge.reject_empty_segments)?;
+    let path = path::canonical(request.path(), edge.settings.reject_empty_segments)?;
     let reported = trusted
         .then(|| client::reported(request, &edge.trusted_proxies))
         .flatten();

@@ -80,7 +80,7 @@ impl AccessLog {
         }
         let with = ready
             .sink
-            .map(|sink| (sink, Form::Access(ready.plan.format)));
+            .map(|sink| (sink, Form::Access(ready.plan.access_format)));
         if let Some(running) = &*running {
             // A blocked writer takes the order later; the caller does not wait for that.
             running.use_sink(with, PATIENCE);

@@ -274,7 +274,7 @@ fn log_to(place: AccessPlace, format: AccessFormat) -> (AccessLog, Arc<WorkerSta
     let ready = log
         .prepare(&LogPlan {
             access: place,
-            format,
+            access_format: format,
         })
         .unwrap();
     log.begin(ready, &[Arc::clone(&worker_stats)]).unwrap();
@@ -406,7 +406,7 @@ fn a_log_switches_to_another_file_and_format_without_mixing_them() {
     let ready = log
         .prepare(&LogPlan {
             access: file(&new),
-            format: AccessFormat::Json,
+            access_format: AccessFormat::Json,
         })
         .unwrap();
     log.begin(ready, &[]).unwrap();
@@ -414,7 +414,7 @@ fn a_log_switches_to_another_file_and_format_without_mixing_them() {
     let ready = log
         .prepare(&LogPlan {
             access: AccessPlace::Off,
-            format: AccessFormat::Json,
+            access_format: AccessFormat::Json,
         })
         .unwrap();
     log.begin(ready, &[]).unwrap();
@@ -441,7 +441,7 @@ fn a_blocked_sink_does_not_keep_the_log_from_switching_to_another_one() {
     let ready = log
         .prepare(&LogPlan {
             access: file(&path),
-            format: AccessFormat::Combined,
+            access_format: AccessFormat::Combined,
         })
         .unwrap();
     log.begin(ready, &[]).unwrap();
@@ -458,7 +458,7 @@ fn a_log_that_cannot_be_opened_is_refused_with_its_name() {
     let error = AccessLog::default()
         .prepare(&LogPlan {
             access: place,
-            format: AccessFormat::Json,
+            access_format: AccessFormat::Json,
         })
         .err()
         .unwrap();

@@ -23,7 +23,7 @@ impl Log {
             .access
             .prepare(&LogPlan {
                 access,
-                format: AccessFormat::Json,
+                access_format: AccessFormat::Json,
             })
             .unwrap();
         let all = telemetry.all_stats();

@@ -1,4 +1,4 @@
-//! Section: one table of a config file while it is read.
+//! Table: one table of a config file while it is read.
 //!
 //! In:    a table of the spanned TOML tree.
 //! Out:   the requested values, each with its place.
@@ -12,50 +12,51 @@ use super::diagnostic::Diagnostic;
 use super::hints::hint;
 use super::nearest::nearest;
 use super::place::{At, Place, Text};
+use super::secret::Secret;
+use super::section::Section;
+
+/// A value to show in an error about another one, as TOML.
+pub(super) type Example<'e> = &'e dyn Fn() -> String;
 
 /// A table being read. Each reading method takes a key, notes it as known and returns `None` if the
 /// key is absent or its value is of the wrong type (which is noted as an error).
-pub(super) struct Section<'t, 'i> {
+pub struct TableReader<'t, 'i> {
     table: &'t DeTable<'i>,
     /// `edge.route`; empty at the top.
     path: &'t str,
     /// `[[edge.route]]`, as messages call the table.
     heading: &'t str,
+    /// A key of the section that this table does not have.
+    without: &'static str,
     known: Vec<&'static str>,
     diagnostics: &'t mut Vec<Diagnostic>,
 }
 
-impl<'t, 'i> Section<'t, 'i> {
-    /// Reads the whole file: calls `read` with the top table.
-    pub(super) fn top<T>(
+impl<'t, 'i> TableReader<'t, 'i> {
+    /// Reads the whole file.
+    pub(super) fn top<T: Section>(
         table: &'t DeTable<'i>,
         diagnostics: &'t mut Vec<Diagnostic>,
-        read: impl FnOnce(&mut Section<'_, 'i>) -> T,
     ) -> T {
-        Section::read(table, "", "the top of the file", diagnostics, read)
-    }
-
-    fn read<T>(
-        table: &DeTable<'i>,
-        path: &str,
-        heading: &str,
-        diagnostics: &mut Vec<Diagnostic>,
-        read: impl FnOnce(&mut Section<'_, 'i>) -> T,
-    ) -> T {
-        let mut section = Section {
+        TableReader {
             table,
-            path,
-            heading,
+            path: "",
+            heading: "the top of the file",
+            without: "",
             known: Vec::new(),
             diagnostics,
-        };
-        let value = read(&mut section);
-        section.refuse_unknown_keys();
-        value
+        }
+        .read()
+    }
+
+    fn read<T: Section>(mut self) -> T {
+        let section = T::read(&mut self);
+        self.refuse_unknown_keys();
+        section
     }
 
     /// A string.
-    pub(super) fn text(&mut self, key: &'static str, example: &str) -> Option<Text> {
+    pub(super) fn text(&mut self, key: &'static str, example: Example<'_>) -> Option<Text> {
         let value = self.value(key)?;
         let DeValue::String(text) = value.get_ref() else {
             return self.mismatch(key, value, "a string", example);
@@ -63,8 +64,18 @@ impl<'t, 'i> Section<'t, 'i> {
         Some(At::new(text.to_string(), value.span()))
     }
 
+    /// A string that is not shown.
+    pub(super) fn secret(&mut self, key: &'static str, example: Example<'_>) -> Option<At<Secret>> {
+        let text = self.text(key, example)?;
+        Some(At::new(Secret::new(&text.value), text.place))
+    }
+
     /// A string, or a whole number, which is read as its decimal digits.
-    pub(super) fn text_or_number(&mut self, key: &'static str, example: &str) -> Option<Text> {
+    pub(super) fn text_or_number(
+        &mut self,
+        key: &'static str,
+        example: Example<'_>,
+    ) -> Option<Text> {
         let value = self.value(key)?;
         match word(value.get_ref()) {
             Some(text) => Some(At::new(text, value.span())),
@@ -73,11 +84,11 @@ impl<'t, 'i> Section<'t, 'i> {
     }
 
     /// A whole number, not negative.
-    pub(super) fn count(&mut self, key: &'static str) -> Option<At<u64>> {
+    pub(super) fn count(&mut self, key: &'static str, example: Example<'_>) -> Option<At<u64>> {
         let value = self.value(key)?;
         let number = match value.get_ref() {
             DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix()),
-            _ => return self.mismatch(key, value, "a whole number", "10"),
+            _ => return self.mismatch(key, value, "a whole number", example),
         };
         let problem = match number {
             Ok(number) if number < 0 => {
@@ -101,13 +112,19 @@ impl<'t, 'i> Section<'t, 'i> {
         let value = self.value(key)?;
         match value.get_ref() {
             DeValue::Boolean(truth) => Some(At::new(*truth, value.span())),
-            _ => self.mismatch(key, value, "true or false, without quotes", "true"),
+            _ => self.mismatch(key, value, "true or false, without quotes", &|| {
+                "true".to_owned()
+            }),
         }
     }
 
     /// A list of strings, or one string. The place of the whole is kept, for errors about an empty
     /// list.
-    pub(super) fn texts(&mut self, key: &'static str, example: &str) -> Option<At<Vec<Text>>> {
+    pub(super) fn texts(
+        &mut self,
+        key: &'static str,
+        example: Example<'_>,
+    ) -> Option<At<Vec<Text>>> {
         self.list(key, "a string or a list of strings", example, |value| {
             value.as_str().map(str::to_owned)
         })
@@ -117,7 +134,7 @@ impl<'t, 'i> Section<'t, 'i> {
     pub(super) fn texts_or_numbers(
         &mut self,
         key: &'static str,
-        example: &str,
+        example: Example<'_>,
     ) -> Option<At<Vec<Text>>> {
         self.list(key, "a number, a string or a list of them", example, word)
     }
@@ -126,7 +143,7 @@ impl<'t, 'i> Section<'t, 'i> {
         &mut self,
         key: &'static str,
         expected: &str,
-        example: &str,
+        example: Example<'_>,
         word: impl Fn(&DeValue<'i>) -> Option<String>,
     ) -> Option<At<Vec<Text>>> {
         let value = self.value(key)?;
@@ -142,51 +159,69 @@ impl<'t, 'i> Section<'t, 'i> {
         Some(At::new(texts, value.span()))
     }
 
-    /// A table `[key]`, read by `read`; the default if it is absent.
-    pub(super) fn section<T: Default>(
-        &mut self,
-        key: &'static str,
-        read: impl FnOnce(&mut Section<'_, 'i>) -> T,
-    ) -> T {
+    /// A table `[key]`; the default if it is absent.
+    pub(super) fn section<T: Section>(&mut self, key: &'static str) -> T {
         let Some(value) = self.value(key) else {
             return T::default();
         };
         let path = self.name(key);
         let heading = format!("[{path}]");
         match value.get_ref() {
-            DeValue::Table(table) => Section::read(table, &path, &heading, self.diagnostics, read),
+            DeValue::Table(table) => self.below(table, &path, &heading, ""),
             _ => self
-                .mismatch(key, value, "a table", &heading)
+                .mismatch(key, value, "a table", &|| heading.clone())
                 .unwrap_or_default(),
         }
     }
 
-    /// Tables `[[key]]`, each read by `read`.
-    pub(super) fn sections<T>(
+    /// Tables `[[key]]`, which do not have the key `without`.
+    pub(super) fn sections<T: Section>(
         &mut self,
         key: &'static str,
-        read: impl Fn(&mut Section<'_, 'i>) -> T,
+        without: &'static str,
     ) -> Option<At<Vec<At<T>>>> {
         let value = self.value(key)?;
         let path = self.name(key);
         let heading = format!("[[{path}]]");
+        let example = || heading.clone();
         let Some(array) = value.get_ref().as_array() else {
-            return self.mismatch(key, value, "a list of tables", &heading);
+            return self.mismatch(key, value, "a list of tables", &example);
         };
         let mut all = Vec::with_capacity(array.len());
         for item in array.iter() {
             match item.get_ref() {
                 DeValue::Table(table) => {
-                    let one = Section::read(table, &path, &heading, self.diagnostics, &read);
+                    let one = self.below(table, &path, &heading, without);
                     all.push(At::new(one, item.span()));
                 }
-                _ => self.mismatch(key, item, "a table", &heading)?,
+                _ => self.mismatch(key, item, "a table", &example)?,
             }
         }
         Some(At::new(all, value.span()))
     }
 
+    fn below<T: Section>(
+        &mut self,
+        table: &DeTable<'i>,
+        path: &str,
+        heading: &str,
+        without: &'static str,
+    ) -> T {
+        TableReader {
+            table,
+            path,
+            heading,
+            without,
+            known: Vec::new(),
+            diagnostics: self.diagnostics,
+        }
+        .read()
+    }
+
     fn value(&mut self, key: &'static str) -> Option<&'t Spanned<DeValue<'i>>> {
+        if key == self.without {
+            return None;
+        }
         self.known.push(key);
         self.table.get(key)
     }
@@ -207,7 +242,7 @@ impl<'t, 'i> Section<'t, 'i> {
         key: &str,
         value: &Spanned<DeValue<'i>>,
         expected: &str,
-        example: &str,
+        example: Example<'_>,
     ) -> Option<T> {
         let found = if matches!(key, "password" | "join") {
             kind(value.get_ref()).to_owned()
@@ -222,8 +257,10 @@ impl<'t, 'i> Section<'t, 'i> {
             self.note(Diagnostic::new(&value.span().into(), message).help(help));
             return None;
         }
-        let help = if example.starts_with('[') {
-            example.to_owned()
+        let example = example();
+        // A heading stands alone.
+        let help = if matches!(expected, "a table" | "a list of tables") {
+            example
         } else {
             format!("{key} = {example}")
         };
