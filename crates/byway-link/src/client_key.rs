@@ -34,9 +34,18 @@ impl ClientKey {
         Self(number)
     }
 
-    /// Its number, which [`Open::client`] carries.
+    /// Its number on this node.
     pub const fn number(self) -> u64 {
         self.0
+    }
+
+    /// The number that [`Open::client`] carries to `peer`. Each peer gets another one, so that two
+    /// of them cannot find out that they have the same client.
+    pub(crate) fn number_for(self, peer: Holder) -> u64 {
+        match self {
+            Self::UNKNOWN => 0,
+            Self(number) => Self::of(&(peer, number)).0,
+        }
     }
 
     /// The key of the client that an open message of `peer` names: by number, else by the address of
@@ -79,6 +88,15 @@ mod tests {
         for unknown in ["", "a visitor", "192.0.2.1"] {
             assert_eq!(key(unknown), ClientKey::UNKNOWN, "{unknown}");
         }
+    }
+
+    #[test]
+    fn two_peers_got_the_same_number_for_one_client() {
+        let client = ClientKey::of(&"a client");
+        let [first, second] = [1, 2].map(|number| client.number_for(grant(number)));
+        assert_ne!(first, second);
+        assert_eq!(first, client.number_for(grant(1)));
+        assert_eq!(ClientKey::UNKNOWN.number_for(grant(1)), 0);
     }
 
     #[test]

@@ -128,30 +128,38 @@ impl FairBudget {
     /// Takes `bytes` for a stream of `client` that has taken `own` for this purpose before, if that
     /// leaves enough for other streams, clients and grants.
     pub(crate) fn take(&self, purpose: Purpose, client: ClientKey, own: u64, bytes: u64) -> bool {
-        let Some(left) = self.take_for_client(purpose, client, bytes) else {
-            return false;
-        };
         // The streams of a client share what it may have.
-        let is_fair = own + bytes <= left.free.saturating_sub(left.of_client) / 2;
-        if !is_fair {
-            self.give(purpose, client, bytes);
-        }
-        is_fair
+        let is_fair = |left: &Left| own + bytes <= left.free.saturating_sub(left.of_client) / 2;
+        self.take_if(purpose, client, bytes, is_fair).is_some()
     }
 
-    fn take_for_client(&self, purpose: Purpose, client: ClientKey, bytes: u64) -> Option<Left> {
-        let outer_free = match self.outer() {
-            Some(outer) => outer.take_for_client(purpose, client, bytes)?.free,
-            None if self.is_unassigned() => return None,
+    /// Takes `bytes` here and in all outer budgets, if what is then left is fair to the client, and
+    /// here to the stream. Returns what is free.
+    fn take_if(
+        &self,
+        purpose: Purpose,
+        client: ClientKey,
+        bytes: u64,
+        is_fair: impl FnOnce(&Left) -> bool,
+    ) -> Option<u64> {
+        let outer = match &self.level {
+            Level::Node(_) => None,
+            Level::Grant(node) => Some(node),
+            Level::Carrier(_, grant) => Some(grant.get()?),
+        };
+        // Streams share the budget of their carrier only.
+        let any: fn(&Left) -> bool = |_| true;
+        let outer_free = match outer {
+            Some(outer) => outer.take_if(purpose, client, bytes, any)?,
             None => u64::MAX,
         };
-        let left = self.take_here(purpose, client, bytes, outer_free);
-        if left.is_none()
-            && let Some(outer) = self.outer()
+        let free = self.take_here(purpose, client, bytes, outer_free, is_fair);
+        if free.is_none()
+            && let Some(outer) = outer
         {
             outer.give(purpose, client, bytes);
         }
-        left
+        free
     }
 
     fn take_here(
@@ -160,7 +168,8 @@ impl FairBudget {
         client: ClientKey,
         bytes: u64,
         outer_free: u64,
-    ) -> Option<Left> {
+        is_fair: impl FnOnce(&Left) -> bool,
+    ) -> Option<u64> {
         let mut taken = self.taken(purpose).lock();
         let used = taken.bytes.checked_add(bytes)?;
         let free = match &self.level {
@@ -172,14 +181,14 @@ impl FairBudget {
         };
         let counts = self.counts(client);
         let of_client = taken.by_client.get(&client).copied().unwrap_or_default() + bytes;
-        if counts && of_client > free {
+        if counts && of_client > free || !is_fair(&Left { free, of_client }) {
             return None;
         }
         taken.bytes = used;
         if counts {
             taken.by_client.insert(client, of_client);
         }
-        Some(Left { free, of_client })
+        Some(free)
     }
 
     /// Gives back bytes that were taken for `client`.
@@ -237,10 +246,6 @@ impl FairBudget {
             Level::Grant(node) => Some(node),
             Level::Carrier(_, grant) => grant.get(),
         }
-    }
-
-    fn is_unassigned(&self) -> bool {
-        matches!(&self.level, Level::Carrier(_, grant) if grant.get().is_none())
     }
 }
 

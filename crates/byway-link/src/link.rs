@@ -336,7 +336,7 @@ impl Link {
         let deadline = Instant::now() + patience;
         let mut first = Vec::new();
         let open = Open {
-            client: client.number(),
+            client: client.number_for(self.holder()),
             ..open.clone()
         };
         wire::encode(&open, &mut first);
@@ -515,7 +515,7 @@ async fn ask(
             .map_err(|_| OpenError::Lost)?;
         attempts.note_sent();
         stream.set_client(client);
-        stream.widen();
+        stream.widen_when_used();
         let answer = read_message::<Answer>(&mut stream).await;
         Ok::<_, OpenError>((stream, answer))
     };

@@ -23,6 +23,8 @@ pub struct LinkStream {
     _answered: Option<Counted>,
     /// Bytes that were written to its carrier.
     written: Option<Arc<AtomicU64>>,
+    /// Its window becomes wide with the first write.
+    widens: bool,
 }
 
 enum CarrierStream {
@@ -37,6 +39,7 @@ impl LinkStream {
             _open: None,
             _answered: None,
             written: None,
+            widens: false,
         }
     }
 
@@ -77,6 +80,12 @@ impl LinkStream {
         }
     }
 
+    /// Calls [`LinkStream::widen`] with the first write: the credit arrives together with what the
+    /// peer responds to, and a stream that is never used takes none.
+    pub(crate) fn widen_when_used(&mut self) {
+        self.widens = true;
+    }
+
     /// Lets the peer send more at once than the initial window, on a path whose round trip is long
     /// enough to matter. Call it only after the open message.
     pub(crate) fn widen(&mut self) {
@@ -105,6 +114,9 @@ impl Pipe for LinkStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Broken>> {
+        if std::mem::take(&mut self.widens) {
+            self.widen();
+        }
         let written = match &mut self.kind {
             CarrierStream::Mux(stream) => stream.poll_write(cx, bufs),
             CarrierStream::Quic(stream) => stream.poll_write(cx, bufs),

@@ -31,7 +31,8 @@ pub(crate) const LONG_ROUND_TRIP: Duration = Duration::from_millis(5);
 pub const MOST_BYTES: u32 = 16 * 1024 * 1024;
 
 /// What the windows of one carrier may take beyond their first size: 64 MiB of growth, a quarter of
-/// which one stream alone can have, and early credit for 109 streams.
+/// which one stream alone can have, and early credit for 109 streams, of
+/// which one client has half.
 pub const CARRIER_BYTES: Limits = Limits {
     early_bytes: 24 * 1024 * 1024,
     growth_bytes: 64 * 1024 * 1024,

@@ -540,8 +540,8 @@ pub struct Open {
     #[prost(string, tag = "5")]
     pub visitor: String,
     /// A number that is equal for all streams of one client of the sender, and says nothing else
-    /// about it; it is different after a restart. The receiver shares its memory between them. 0 if
-    /// not known.
+    /// about it; it is another one for each receiver and after a restart. The receiver shares its
+    /// memory between them. 0 if not known.
     #[prost(fixed64, tag = "6")]
     pub client: u64,
 }

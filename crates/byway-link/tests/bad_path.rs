@@ -183,7 +183,8 @@ async fn idle_streams_of_one_client_kept_those_of_another_at_the_first_window() 
     let filling = async {
         loop {
             let before = across.used();
-            let stream = across.open_for(greedy).await;
+            let mut stream = across.open_for(greedy).await;
+            stream[0].write_all(b"x").await.unwrap();
             if across.used() != before {
                 held.push(stream);
             } else if before.iter().all(|used| *used > 0) {
@@ -197,14 +198,18 @@ async fn idle_streams_of_one_client_kept_those_of_another_at_the_first_window() 
             .all(|used| *used <= CARRIER_BYTES.early_bytes / 2),
         "{full:?}"
     );
-    held.push(across.open_for(other).await);
-    assert_eq!(across.used(), full.map(|used| used + wide));
+    let [near, far] = full;
+    let mut stream = across.open_for(other).await;
+    assert_eq!(across.used(), [near, far + wide], "it was not used yet");
+    stream[0].write_all(b"x").await.unwrap();
+    assert_eq!(across.used(), [near + wide, far + wide]);
+    held.push(stream);
     // What another client uses now leaves room for new streams, on the side that knows it.
     drop(held.pop());
     for [near, _] in &mut held[..4] {
         near.count_for(other.number());
     }
-    held.push(across.open_for(greedy).await);
-    let [near, far] = full;
+    let [near_end, _] = &mut across.open_for(greedy).await;
+    near_end.write_all(b"x").await.unwrap();
     assert_eq!(across.used(), [near + wide, far]);
 }
