@@ -40,6 +40,7 @@ fn pages(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
         "crates/byway-agent",
         "crates/byway-agent/docs",
         "crates/byway-pool",
+        "crates/byway-relay",
         "crates/byway-ws",
     ];
     let folders = [

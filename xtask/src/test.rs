@@ -227,7 +227,7 @@ fn properties() -> anyhow::Result<()> {
 }
 
 /// Without the program's suites: their cases are whole requests to the built program.
-const PROPERTIES: [&[&str]; 8] = [
+const PROPERTIES: [&[&str]; 9] = [
     &["--package", "byway-fuzz-bodies"],
     &["--package", "byway-h1"],
     &["--package", "byway-ws"],
@@ -235,6 +235,7 @@ const PROPERTIES: [&[&str]; 8] = [
     &["--package", "byway-link", "--lib"],
     &["--package", "byway-agent", "--lib", "--test", "agent"],
     &["--package", "byway-pool", "--lib"],
+    &["--package", "byway-relay", "--lib"],
     &["--package", "byway", "--lib"],
 ];
 

@@ -23,7 +23,6 @@ pub mod node;
 pub mod observe;
 pub mod os;
 pub mod outbound;
-pub mod relay;
 pub mod route;
 pub mod runtime;
 #[cfg(test)]

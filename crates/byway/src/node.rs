@@ -8,6 +8,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use byway_relay::splice;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
@@ -34,7 +35,6 @@ use crate::os::inherit::Inherited;
 use crate::outbound::Engine;
 use crate::outbound::engine::{EngineError, EnginePermits, pool_limits};
 use crate::outbound::link_table::LinkTable;
-use crate::relay::splice;
 use crate::runtime::scope::StopSignals;
 use crate::runtime::worker::Workers;
 

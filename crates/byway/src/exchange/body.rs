@@ -10,10 +10,10 @@ use std::task::{Context, Poll, ready};
 use byway_dial::{Broken, Read};
 use byway_h1::{BodyDecoder, Step, write};
 use byway_head::{Framed, Malformed, is_alias};
+use byway_relay::Splice;
 
 use super::replay::Replay;
 use crate::http::conn::Conn;
-use crate::relay::Splice;
 
 /// One body in transfer.
 pub struct BodyTransfer {

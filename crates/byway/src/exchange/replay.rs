@@ -5,7 +5,7 @@
 //! Never: holds memory before the first byte, or more than its limit; never returns a part as the
 //!        whole.
 
-use crate::relay::{Buffer, Size};
+use byway_relay::{Buffer, Size};
 
 /// See the head of the file.
 #[derive(Debug, Default)]

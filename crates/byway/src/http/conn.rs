@@ -15,12 +15,12 @@ use std::time::Duration;
 use byway_dial::{Broken, Pipe, Read, Stream};
 use byway_h1::HeadWriter;
 use byway_pool::Probe;
+use byway_relay::buffer::Growth;
+use byway_relay::{Buffer, DrainError, Outflow, Size};
 use tokio::time::timeout;
 
 use super::scratch::{Scratch, ScratchBytes};
 use crate::observe::request_report::Reports;
-use crate::relay::buffer::Growth;
-use crate::relay::{Buffer, DrainError, Outflow, Size};
 use crate::runtime::reactor_tick;
 
 /// A position in the bytes that a connection sends. Bytes after it can be taken back until one of

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use byway_dial::Asker;
+use byway_relay::FairPermits;
 use tokio::sync::Semaphore;
 
 use super::dial_permits::DialPermits;
@@ -18,7 +19,6 @@ use super::pending_links::{FEWEST_PENDING_LINKS, PENDING_LINKS, PendingLinks};
 use super::quota::{Excess, Quota};
 use crate::config::{Role, RoleKind};
 use crate::os::descriptors::{self, CARRIED, DIALLING, Shares};
-use crate::relay::FairPermits;
 
 /// Connections that all metrics listeners may have open together. They are part of the reserve.
 const METRICS: usize = 16;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::relay::{FairPermit, FairPermits, NoPermit};
+use byway_relay::{FairPermit, FairPermits, NoPermit};
 
 /// For which user a stream is dialled.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

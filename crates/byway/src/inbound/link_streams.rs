@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use byway_dial::{Dialled, Target, peer_text};
 use byway_link::wire::{FEATURE_REPORTS, NETWORK_TCP, Open};
 use byway_link::{IncomingStream, Link};
+use byway_relay::Early;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -24,7 +25,6 @@ use crate::fault::{Fault, Reason, Who};
 use crate::link::outgoing::{OutgoingLink, StreamServer};
 use crate::live::ListenerSettings;
 use crate::outbound::{self, direct};
-use crate::relay::Early;
 use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
 
 /// The streams that the other side of a session opens, and their session.

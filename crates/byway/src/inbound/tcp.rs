@@ -7,6 +7,8 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use byway_relay::Early;
+
 use super::context::{Accepted, ConnectionContext};
 use super::tunnel::{relay_options, relay_streams};
 use super::tunnel_log::TunnelLog;
@@ -14,7 +16,6 @@ use crate::config::{FrontendPlan, Plan};
 use crate::exchange::client_gone::unless_gone;
 use crate::fault::Fault;
 use crate::outbound;
-use crate::relay::Early;
 use crate::route::{Ask, Inquiry, policy};
 
 /// Serves one connection of a forward.

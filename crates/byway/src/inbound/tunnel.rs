@@ -10,6 +10,9 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use byway_dial::Stream;
+use byway_relay::{
+    Early, End, Outflow, Rate, Relay, RelayOptions, RelayedBytes, SpillOptions, StreamShaper,
+};
 
 use super::context::{ConnectionContext, ConnectionInfo};
 use super::tunnel_log::TunnelLog;
@@ -18,9 +21,6 @@ use crate::exchange::forward::Switched;
 use crate::http::conn::Conn;
 use crate::outbound::Engine;
 use crate::outbound::upgrades::UpgradeSlot;
-use crate::relay::{
-    self, Early, End, Outflow, Rate, Relay, RelayOptions, RelayedBytes, SpillOptions, StreamShaper,
-};
 use crate::route::Allowed;
 
 /// The far side of a tunnel.
@@ -100,7 +100,7 @@ pub async fn relay(
     };
     let options = relay_options(context.engine(), &tunnel.allowed, listener);
     let tunnel_log = tunnel_log.through(&tunnel.allowed);
-    let relay = relay::relay(stream, tunnel.upstream, &options, early);
+    let relay = byway_relay::relay(stream, tunnel.upstream, &options, early);
     match tunnel.slot {
         None => tunnel_log.ended(&relay.await),
         Some(slot) => match until_recalled(relay, slot).await {
@@ -133,7 +133,7 @@ pub async fn relay_streams(
     options: &RelayOptions,
     tunnel_log: &TunnelLog<'_>,
 ) {
-    let end = relay::relay(downstream, upstream, options, early).await;
+    let end = byway_relay::relay(downstream, upstream, options, early).await;
     tunnel_log.ended(&end);
 }
 

@@ -4,6 +4,7 @@
 //! Out:   counts, a line in the access log, a `debug` line in the log.
 //! Never: costs a relay more than three references and a timestamp while it runs.
 
+use byway_relay::{End, EndKind, RelayError, RelayedBytes, Side};
 use tokio::time::Instant;
 
 use byway_dial::Target;
@@ -15,7 +16,6 @@ use crate::observe::access::line::{Entry, EntrySubject};
 use crate::observe::ending::Ending;
 use crate::observe::log_limit::LogLimit;
 use crate::observe::timing::Timers;
-use crate::relay::{End, EndKind, RelayError, RelayedBytes, Side};
 use crate::route::{Allowed, Outbound};
 
 /// Log limit for streams that were reset because the spill disk failed.

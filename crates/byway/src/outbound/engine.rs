@@ -11,6 +11,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use byway_dial::{Asker, Dialler, Family, Options, Resolver};
 use byway_pool::{InvalidLimits, Pool};
+use byway_relay::FairPermits;
+use byway_relay::spill::{self, SpillDirError};
+use byway_relay::{RelayCounters, SpillBudget, SpillOptions, SpillPool};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -24,9 +27,6 @@ use crate::config::{self, Plan, ResolverKind, Role, Serves, SpillMode};
 use crate::http::conn::Conn;
 use crate::live::Live;
 use crate::observe::telemetry::Telemetry;
-use crate::relay::FairPermits;
-use crate::relay::spill::{self, SpillDirError};
-use crate::relay::{RelayCounters, SpillBudget, SpillOptions, SpillPool};
 
 /// See the head of the file.
 pub struct Engine {

@@ -8,12 +8,12 @@
 use std::collections::HashMap;
 
 use byway_pool::Stats;
+use byway_relay::RelayCounters;
 
 use super::Engine;
 use super::pooled::PoolKey;
 use crate::config::Plan;
 use crate::observe::exposition::{Collect, Exposition, MetricKind, seconds};
-use crate::relay::RelayCounters;
 
 impl Collect for Engine {
     fn collect(&self, out: &mut Exposition) {

@@ -2,8 +2,9 @@
 //!
 //! Never: writes more lines than a limit for each kind of event.
 
+use byway_relay::{NoPermit, SpillEvent};
+
 use crate::observe::log_limit::LogLimit;
-use crate::relay::{NoPermit, SpillEvent};
 
 static NO_PERMIT: LogLimit = LogLimit::new();
 static NOT_OPENED: LogLimit = LogLimit::new();

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use byway_relay::RelayCounters;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 
@@ -18,7 +19,6 @@ use crate::config::{self, Bind};
 use crate::link::LinkEvent;
 use crate::node::Node;
 use crate::os::inherit::Inherited;
-use crate::relay::RelayCounters;
 
 /// See the head of the file.
 pub(super) struct Running {

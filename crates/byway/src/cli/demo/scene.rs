@@ -13,13 +13,13 @@ use std::sync::Arc;
 use anyhow::bail;
 use byway_dial::{AddressRules, Dialler, Options, Parent, Resolver, Scheme, Stream, Target};
 use byway_link::CarrierKind;
+use byway_relay::RelayCounters;
 
 use super::addresses::Addresses;
 use super::ground::Ground;
 use super::nodes::Nodes;
 use super::origin::Origin;
 use super::plan::{PASSWORD, USER};
-use crate::relay::RelayCounters;
 
 /// See the head of the file.
 pub(super) struct Scene {

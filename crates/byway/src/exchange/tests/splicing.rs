@@ -6,12 +6,12 @@ use std::future::poll_fn;
 
 use byway_dial::Stream;
 use byway_head::{Framed, Limits};
+use byway_relay::splice::accounting;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::exchange::body::{BodyError, BodyTransfer};
 use crate::http::conn::Conn;
-use crate::relay::splice::accounting;
 
 /// A `Conn`, and its peer.
 async fn pair() -> (Conn, TcpStream) {
@@ -146,7 +146,7 @@ async fn a_body_until_close_never_exceeds_its_limit_through_a_pipe() {
 
 #[tokio::test]
 async fn without_a_pipe_a_large_body_is_copied() {
-    let all: Vec<_> = std::iter::from_fn(crate::relay::Splice::take).collect();
+    let all: Vec<_> = std::iter::from_fn(byway_relay::Splice::take).collect();
     let body = pattern(1 << 20);
     let mut transfer = BodyTransfer::new(
         Framed::Length(1 << 20),

@@ -9,8 +9,8 @@ use std::future::poll_fn;
 use std::io::IoSlice;
 use std::task::Poll;
 
-use byway::relay::{Early, End, EndKind, RelayOptions, Side, relay};
 use byway_dial::{Broken, Pipe, Read, Stream};
+use byway_relay::{Early, End, EndKind, RelayOptions, Side, relay};
 use byway_testkit::pipe::{self, Control};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::relay::{Early, EndKind, RelayOptions, Side, relay};
+use crate::{Early, EndKind, RelayOptions, Side, relay};
 
 /// A stream of this node, and its peer.
 async fn pair() -> (Stream, TcpStream) {

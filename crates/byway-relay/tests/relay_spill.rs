@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use byway::relay::{
+use byway_dial::{Asker, Broken, Read, Stream};
+use byway_relay::{
     DrainError, Drained, Early, End, EndKind, FairPermits, Outflow, RelayCounters, RelayOptions,
     Side, SpillBudget, SpillOptions, SpillPool, relay,
 };
-use byway_dial::{Asker, Broken, Read, Stream};
 use byway_testkit::pipe;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::counters::RelayCounters;
-use super::shape::Rate;
-use super::spill::SpillOptions;
+use crate::counters::RelayCounters;
+use crate::shape::Rate;
+use crate::spill::SpillOptions;
 
 /// The options of a relay. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -24,11 +24,11 @@ use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 use tokio::sync::oneshot;
 
-use super::super::fair_permits::{FairPermit, NoPermit};
 use super::budget::{Charge, SpillBudget};
 use super::file;
 use super::queue::{Op, OpResult, Refusal, WriteFailure};
 use super::unnamed_file;
+use crate::fair_permits::{FairPermit, NoPermit};
 
 /// Two threads keep a disk busy.
 const THREADS: usize = 2;
@@ -239,7 +239,7 @@ fn perform(op: Op, store: &mut Store, directory: &Path) -> OpResult {
 
 fn write(
     at: u64,
-    pieces: &mut [super::super::buffer::Buffer],
+    pieces: &mut [crate::buffer::Buffer],
     store: &mut Store,
     directory: &Path,
 ) -> (u64, Option<WriteFailure>) {

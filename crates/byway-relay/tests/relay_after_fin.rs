@@ -9,8 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use byway::relay::{Early, End, EndKind, Rate, RelayOptions, Side, relay};
 use byway_dial::{Broken, Pipe, Read, Stream};
+use byway_relay::{Early, End, EndKind, Rate, RelayOptions, Side, relay};
 use byway_testkit::pipe;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};

@@ -7,8 +7,8 @@ use std::io::{self, IoSlice, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::super::buffer::Buffer;
 use super::unnamed_file;
+use crate::buffer::Buffer;
 
 /// Opens an unnamed file in `directory`, mode 0600.
 pub(super) fn open(directory: &Path) -> io::Result<File> {
@@ -82,8 +82,8 @@ fn open_and_unlink(directory: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::buffer::Size;
     use super::*;
+    use crate::buffer::Size;
 
     fn piece(bytes: &[u8]) -> Buffer {
         let mut piece = Buffer::take(Size::Small);

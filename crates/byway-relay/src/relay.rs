@@ -12,12 +12,12 @@ use std::time::Duration;
 use byway_dial::{Broken, Pipe, Stream};
 use tokio::time::{Instant, Sleep};
 
-use super::counters::Active;
-use super::direction::{Direction, DirectionError, DirectionState};
-use super::end::{End, EndKind, RelayError, RelayedBytes, Side};
-use super::options::{Early, RelayOptions};
-use super::outflow::Outflow;
-use super::shape::{Rate, StreamShaper};
+use crate::counters::Active;
+use crate::direction::{Direction, DirectionError, DirectionState};
+use crate::end::{End, EndKind, RelayError, RelayedBytes, Side};
+use crate::options::{Early, RelayOptions};
+use crate::outflow::Outflow;
+use crate::shape::{Rate, StreamShaper};
 
 /// The most that one direction reads in one poll, so that a bulk flow yields the worker to other
 /// tasks.

@@ -11,9 +11,9 @@
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
-use super::super::buffer::{Buffer, Size};
-use super::super::fair_permits::NoPermit;
-use super::super::ring::Ring;
+use crate::buffer::{Buffer, Size};
+use crate::fair_permits::NoPermit;
+use crate::ring::Ring;
 
 /// A hole is punched once this many bytes before its end have been read.
 const PUNCH_BYTES: u64 = 8 * 1024 * 1024;

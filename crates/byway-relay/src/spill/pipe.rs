@@ -13,11 +13,11 @@ use byway_dial::Asker;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
-use super::super::buffer::Size;
-use super::super::counters::{RelayCounters, SpillUsage};
 use super::budget::Charge;
 use super::pool::{Done, SpillEvent, SpillPool, Store};
 use super::queue::{Op, OpResult, Refusal, SpillQueue, WriteFailure};
+use crate::buffer::Size;
+use crate::counters::{RelayCounters, SpillUsage};
 
 /// How a stream spills. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ pub enum SpillError {
 }
 
 /// See the head of the file.
-pub(in super::super) struct Spill {
+pub(crate) struct Spill {
     queue: SpillQueue,
     options: SpillOptions,
     /// `None` while an operation has it.
@@ -74,10 +74,7 @@ pub(in super::super) struct Spill {
 }
 
 impl Spill {
-    pub(in super::super) fn new(
-        options: SpillOptions,
-        counters: Option<Arc<RelayCounters>>,
-    ) -> Self {
+    pub(crate) fn new(options: SpillOptions, counters: Option<Arc<RelayCounters>>) -> Self {
         Self {
             queue: SpillQueue::new(options.ring_bytes, options.engage_after),
             store: Some(Store {
@@ -94,7 +91,7 @@ impl Spill {
     }
 
     /// Takes results and starts what is due, until nothing more can be done now. Cancel safe.
-    pub(in super::super) fn poll_work(&mut self, cx: &mut Context<'_>) -> Result<(), SpillError> {
+    pub(crate) fn poll_work(&mut self, cx: &mut Context<'_>) -> Result<(), SpillError> {
         self.queue
             .set_short_of_memory(self.options.pool.budget().is_short_of_memory());
         if self.under_way.is_none() && self.queue.is_at_rest() {
@@ -114,54 +111,54 @@ impl Spill {
     }
 
     /// How many more bytes it takes now.
-    pub(in super::super) fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.queue.room()
     }
 
-    pub(in super::super) fn space(&mut self, size: Size) -> &mut [u8] {
+    pub(crate) fn space(&mut self, size: Size) -> &mut [u8] {
         self.queue.space(size)
     }
 
-    pub(in super::super) fn advance(&mut self, n: usize) {
+    pub(crate) fn advance(&mut self, n: usize) {
         self.queue.advance(n);
     }
 
-    pub(in super::super) fn release_unused(&mut self) {
+    pub(crate) fn release_unused(&mut self) {
         self.queue.release_unused();
     }
 
-    pub(in super::super) const fn end(&mut self) {
+    pub(crate) const fn end(&mut self) {
         self.queue.end();
     }
 
-    pub(in super::super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    pub(in super::super) fn queued_bytes(&self) -> u64 {
+    pub(crate) fn queued_bytes(&self) -> u64 {
         self.queue.queued_bytes()
     }
 
-    pub(in super::super) fn ready_bytes(&self) -> usize {
+    pub(crate) fn ready_bytes(&self) -> usize {
         self.queue.ready_bytes()
     }
 
-    pub(in super::super) fn slices<'a>(&'a self, most: usize, slices: &mut [IoSlice<'a>]) -> usize {
+    pub(crate) fn slices<'a>(&'a self, most: usize, slices: &mut [IoSlice<'a>]) -> usize {
         self.queue.slices(most, slices)
     }
 
-    pub(in super::super) fn consume(&mut self, n: usize) {
+    pub(crate) fn consume(&mut self, n: usize) {
         self.queue.consume(n);
     }
 
     /// The reader takes nothing now.
-    pub(in super::super) const fn held_back(&mut self) {
+    pub(crate) const fn held_back(&mut self) {
         self.queue.held_back();
     }
 
     /// Reports what it holds. Called when its task becomes idle, so that a flow that is not blocked
     /// reports nothing.
-    pub(in super::super) fn report(&mut self) {
+    pub(crate) fn report(&mut self) {
         let memory = self.queue.allocated_memory_bytes();
         if memory != self.memory_reported {
             self.options
@@ -261,7 +258,7 @@ impl Drop for Spill {
     }
 }
 
-fn charge(store: &mut Store, pieces: &[super::super::buffer::Buffer], stream_bytes: u64) -> bool {
+fn charge(store: &mut Store, pieces: &[crate::buffer::Buffer], stream_bytes: u64) -> bool {
     let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
     store.charge.grow(bytes, stream_bytes)
 }

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 
 use byway_dial::{Broken, Pipe, Read, Stream};
 
-use super::outflow::{DrainError, Drained, Outflow};
-use super::spill::SpillError;
+use crate::outflow::{DrainError, Drained, Outflow};
+use crate::spill::SpillError;
 
 /// Why a direction stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,12 +18,12 @@ use std::task::{Context, Poll, ready};
 
 use byway_dial::{Broken, Pipe, Read, Stream};
 
-use super::buffer::{Growth, Size};
-use super::counters::RelayCounters;
-use super::ring::{PIECES_A_WRITE, Ring, WORTH_A_READ_BYTES};
-use super::shape::StreamShaper;
-use super::spill::{Spill, SpillError, SpillOptions};
-use super::splice::Splice;
+use crate::buffer::{Growth, Size};
+use crate::counters::RelayCounters;
+use crate::ring::{PIECES_A_WRITE, Ring, WORTH_A_READ_BYTES};
+use crate::shape::StreamShaper;
+use crate::spill::{Spill, SpillError, SpillOptions};
+use crate::splice::Splice;
 
 /// The most that one call of [`Outflow::poll_drain`] moves, so that one flow does not occupy a
 /// worker for long.

@@ -6,7 +6,7 @@ use std::fmt;
 
 use byway_dial::Broken;
 
-use super::spill::SpillError;
+use crate::spill::SpillError;
 
 /// Which side ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

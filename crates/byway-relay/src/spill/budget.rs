@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use byway_dial::Asker;
 use parking_lot::Mutex;
 
-use super::super::fair_permits::{FairPermit, FairPermits, NoPermit};
+use crate::fair_permits::{FairPermit, FairPermits, NoPermit};
 
 const GIB: u64 = 1024 * 1024 * 1024;
 

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use super::buffer::{Buffer, Size};
+use crate::buffer::{Buffer, Size};
 
 /// The smallest room at the end of a buffer that is worth a separate read.
 pub(super) const WORTH_A_READ_BYTES: usize = 2 * 1024;

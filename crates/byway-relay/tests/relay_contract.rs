@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use byway::relay::{
+use byway_dial::{Broken, Pipe, Read, Stream};
+use byway_relay::{
     Early, EndKind, Rate, RelayCounters, RelayOptions, RelayedBytes, Side, buffer, relay,
 };
-use byway_dial::{Broken, Pipe, Read, Stream};
 use byway_testkit::pipe::{self, Control};
 use futures_util::poll;
 use futures_util::stream::{FuturesUnordered, StreamExt};

@@ -12,7 +12,6 @@ mod end;
 mod fair_permits;
 mod options;
 pub mod outflow;
-#[allow(clippy::module_inception)] // the mover is named as the design names it
 mod relay;
 mod ring;
 pub mod shape;
