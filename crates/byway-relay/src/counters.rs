@@ -1,12 +1,12 @@
 //! Counters of relays: running relays, spilled bytes and wasted bytes.
 //!
 //! Out:   numbers for the metrics.
-//! Never: influences a relay; relaxed atomics, one set per worker if the caller wants it.
+//! Never: influences a relay; relaxed atomics, one set for each thread if the caller wants it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// See the head of the file. All are in bytes or pieces, as their names say.
+/// Sums over all relays that are given the same counters.
 #[derive(Debug, Default)]
 pub struct RelayCounters {
     active: AtomicU64,

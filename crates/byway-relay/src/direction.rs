@@ -3,6 +3,9 @@
 //! In:    early bytes, then the bytes of the source, then its FIN.
 //! Out:   the same to the sink, through an [`Outflow`]; and why it stopped.
 //! Never: decides about the other direction.
+//!
+//! A direction *ends* when its source has sent FIN, has *finished* when FIN was sent to the sink,
+//! and is *cut* when the sink is gone.
 
 use std::task::{Context, Poll, ready};
 
@@ -11,14 +14,14 @@ use byway_dial::{Broken, Pipe, Read, Stream};
 use crate::outflow::{DrainError, Drained, Outflow};
 use crate::spill::SpillError;
 
-/// Why a direction stopped.
+/// What a direction waits for, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DirectionState {
     /// The source has no bytes now; a read waits for it.
     Reading,
     /// There is no room for more; the source is not read.
     Blocked,
-    /// The source has finished, but bytes or the FIN are still queued; the source is not read.
+    /// It has ended, but bytes or the FIN are still queued; the source is not read.
     Draining,
     /// The FIN was sent to the sink; the source is not read.
     Finished,
@@ -28,14 +31,14 @@ pub(super) enum DirectionState {
     Cut,
 }
 
-/// What broke.
+/// What failed.
 #[derive(Debug)]
 pub(super) enum DirectionError {
     /// Where the bytes come from.
     Source(Broken),
     /// Where they go to.
     Sink(Broken),
-    /// Bytes were lost on the disk of this node.
+    /// Spilled bytes were lost.
     Spill(SpillError),
 }
 
@@ -48,20 +51,21 @@ impl From<DrainError> for DirectionError {
     }
 }
 
-/// See the head of the file.
+/// The state of one direction: what was read and has not left, and how far it has come.
 pub(super) struct Direction {
+    /// Bytes of the source that a handshake had read.
     early: Vec<u8>,
     early_sent: usize,
     outflow: Outflow,
     source_ended: bool,
     read_bytes: u64,
     /// Set once the sink is gone.
-    cut: Option<SinkLoss>,
+    cut: Option<Cut>,
 }
 
-/// The state of a direction whose sink is gone.
+/// What is known of a direction that was cut.
 #[derive(Clone, Copy)]
-struct SinkLoss {
+struct Cut {
     /// Bytes that had been delivered to the sink.
     delivered: u64,
     /// Whether bytes were read for the sink that never reached it.
@@ -117,7 +121,7 @@ impl Direction {
             return;
         }
         let lost_bytes = !self.early.is_empty() || !self.outflow.is_empty();
-        self.cut = Some(SinkLoss {
+        self.cut = Some(Cut {
             delivered: self.outflow.delivered_bytes(),
             lost_bytes,
         });
@@ -187,6 +191,7 @@ impl Direction {
         }
     }
 
+    /// Takes bytes from the source, if there is room for them.
     fn fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -209,7 +214,7 @@ impl Direction {
         }
         match source {
             Some(source) => self
-                .fill_from(cx, source, is_plain_sink)
+                .read(cx, source, is_plain_sink)
                 .map_err(DirectionError::Source),
             None => Ok(self.end()),
         }
@@ -225,50 +230,44 @@ impl Direction {
         n
     }
 
-    fn fill_from(
+    /// Reads from the source once: into a kernel pipe if both streams are plain TCP and the flow is
+    /// large, else into a buffer.
+    fn read(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut Stream,
         is_plain_sink: bool,
     ) -> Result<Filled, Broken> {
-        let spliced = if is_plain_sink {
-            self.outflow.poll_splice(cx, source)
-        } else {
-            None
-        };
-        match spliced {
-            None => self.read_from(cx, source),
-            Some(Poll::Pending) => Ok(Filled::NothingYet),
-            Some(Poll::Ready(Err(broken))) => Err(broken),
-            Some(Poll::Ready(Ok(Read::Fin))) => Ok(self.end()),
-            Some(Poll::Ready(Ok(Read::Data(n)))) => {
+        if is_plain_sink && let Some(spliced) = self.outflow.poll_splice(cx, source) {
+            return self.filled(spliced);
+        }
+        let read = source.poll_read(cx, self.outflow.space());
+        match read {
+            Poll::Ready(Ok(Read::Data(n))) => self.outflow.advance(n),
+            _ => self.outflow.release(),
+        }
+        self.filled(read)
+    }
+
+    fn filled(&mut self, read: Poll<Result<Read, Broken>>) -> Result<Filled, Broken> {
+        match read {
+            Poll::Pending => Ok(Filled::NothingYet),
+            Poll::Ready(Err(broken)) => Err(broken),
+            Poll::Ready(Ok(Read::Fin)) => Ok(self.end()),
+            Poll::Ready(Ok(Read::Data(n))) => {
                 self.read_bytes += n as u64;
                 Ok(Filled::Bytes(n))
             }
         }
     }
 
-    fn read_from(&mut self, cx: &mut Context<'_>, source: &mut Stream) -> Result<Filled, Broken> {
-        let read = source.poll_read(cx, self.outflow.space());
-        let Poll::Ready(Ok(Read::Data(n))) = read else {
-            self.outflow.release();
-            return match read {
-                Poll::Pending => Ok(Filled::NothingYet),
-                Poll::Ready(Err(broken)) => Err(broken),
-                Poll::Ready(Ok(_)) => Ok(self.end()),
-            };
-        };
-        self.outflow.advance(n);
-        self.read_bytes += n as u64;
-        Ok(Filled::Bytes(n))
-    }
-
     fn end(&mut self) -> Filled {
         self.source_ended = true;
-        self.outflow.finish();
+        self.outflow.end();
         Filled::Ended
     }
 
+    /// Writes what is queued to the sink.
     fn drain(
         &mut self,
         cx: &mut Context<'_>,

@@ -15,7 +15,7 @@ pub enum Side {
     Downstream,
     /// The upstream.
     Upstream,
-    /// The link that carried one of them.
+    /// The session that carried one of them (a link of Byway, for example).
     Link,
     /// This program.
     Us,

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// See the head of the file. Cheap to clone.
+/// A number of permits that users share: each may have as many as are left after it. Cheap to
+/// clone: all clones are the same permits.
 #[derive(Debug)]
 pub struct FairPermits<U: Eq + Hash>(Arc<Mutex<State<U>>>);
 

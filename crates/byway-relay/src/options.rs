@@ -11,18 +11,21 @@ use crate::spill::SpillOptions;
 #[derive(Clone, Debug)]
 pub struct RelayOptions {
     /// How long a flow may be silent once one direction has been finished and delivered. Default 10
-    /// minutes. A flow whose FIN still waits after bytes for a slow reader is not half-closed yet.
+    /// minutes: the other side may still compute its response, but without a limit connections
+    /// would leak. A flow whose FIN still waits after bytes for a slow reader is not half-closed
+    /// yet.
     pub half_closed_idle: Duration,
-    /// How long a flow may be silent in both directions, half-closed or not. Default: no limit.
+    /// How long a flow may be silent in both directions, half-closed or not. Default: no limit, as
+    /// many protocols are silent for hours.
     pub idle: Option<Duration>,
-    /// Where bytes for a slow downstream are parked; `None` means plain back-pressure. Default
-    /// `None`.
+    /// Where bytes for a slow downstream are kept; `None`, the default, means plain back-pressure.
     pub spill: Option<SpillOptions>,
-    /// The rate limit towards the upstream. Default: no limit.
+    /// The rate limit towards the upstream, of each stream: relays that share a [`Rate`] share its
+    /// value and not its bytes. Default: no limit.
     pub limit_up: Option<Arc<Rate>>,
     /// The rate limit towards the downstream. Default: no limit.
     pub limit_down: Option<Arc<Rate>>,
-    /// The counters to update, if any.
+    /// The counters to update. Default: none.
     pub counters: Option<Arc<RelayCounters>>,
 }
 

@@ -8,9 +8,9 @@
 //! Never: reads the source, spawns a task, or sends the FIN before all bytes.
 //!
 //! There are two kinds with the same behaviour: a *direct* outflow holds one buffer and then
-//! reports that it is full; a *spilling* one holds a ring in memory and then a file on disk. Relay
-//! and exchange share the type. A direct one between two plain TCP streams may hold a kernel pipe
-//! instead of its buffer ([`Outflow::poll_splice`]).
+//! reports that it is full; a *spilling* one holds a ring in memory and then a file on disk. A
+//! direct one between two plain TCP streams may hold a kernel pipe instead of its buffer
+//! ([`Outflow::poll_splice`]).
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use byway_dial::{Broken, Pipe, Read, Stream};
 use crate::buffer::{Growth, Size};
 use crate::counters::RelayCounters;
 use crate::ring::{PIECES_A_WRITE, Ring, WORTH_A_READ_BYTES};
-use crate::shape::StreamShaper;
+use crate::shape::{Rate, StreamShaper};
 use crate::spill::{Spill, SpillError, SpillOptions};
 use crate::splice::Splice;
 
-/// The most that one call of [`Outflow::poll_drain`] moves, so that one flow does not occupy a
-/// worker for long.
+/// The most that one call of [`Outflow::poll_drain`] moves, so that one flow does not occupy its
+/// thread for long.
 const WORK_BYTES: u64 = 1024 * 1024;
 
 /// The result of [`Outflow::poll_drain`].
@@ -44,12 +44,17 @@ pub enum DrainError {
     /// The sink broke.
     #[error(transparent)]
     Broken(#[from] Broken),
-    /// Spilled bytes were lost on this node.
+    /// Spilled bytes were lost.
     #[error(transparent)]
     Spill(#[from] SpillError),
 }
 
-/// See the head of the file.
+/// Bytes on their way to a stream: queued by [`Outflow::push`], written by
+/// [`Outflow::poll_drain`] as fast as the stream and the rate accept them, and followed by the FIN.
+///
+/// A *direct* outflow holds one buffer of 8 to 256 KiB and then takes no more. A *spilling* one
+/// holds a ring in memory, then a file, and then takes no more. Neither holds memory while it is
+/// empty. What is queued when it is dropped is lost, and counted as wasted.
 pub struct Outflow {
     kind: OutflowKind,
     /// Replaces the buffer while a flow is large.
@@ -71,21 +76,22 @@ enum OutflowKind {
 }
 
 impl Outflow {
-    /// One buffer, then back-pressure.
+    /// One buffer, then back-pressure. `counters` count bytes that are lost.
     pub fn direct(counters: Option<Arc<RelayCounters>>) -> Self {
         Self::new(OutflowKind::Direct(Ring::default()), counters)
     }
 
-    /// A ring in memory, then a file, then back-pressure.
+    /// A ring in memory, then a file, then back-pressure. `counters` are updated.
     pub fn spilling(options: SpillOptions, counters: Option<Arc<RelayCounters>>) -> Self {
         let spill = Box::new(Spill::new(options, counters.clone()));
         Self::new(OutflowKind::Spilling(spill), counters)
     }
 
-    /// Limits the rate at which bytes leave to that of `shaper`.
+    /// Limits the rate at which bytes leave. After a pause, at most 64 KiB, or 50 ms at the full
+    /// rate if that is more, leave at once.
     #[must_use]
-    pub fn shaped(mut self, shaper: StreamShaper) -> Self {
-        self.shaper = Some(Box::new(shaper));
+    pub fn shaped(mut self, rate: Arc<Rate>) -> Self {
+        self.shaper = Some(Box::new(StreamShaper::new(rate)));
         self
     }
 
@@ -121,7 +127,7 @@ impl Outflow {
     }
 
     /// Whether there is room for more bytes.
-    pub fn has_room(&self) -> bool {
+    pub(crate) fn has_room(&self) -> bool {
         match &self.kind {
             OutflowKind::Direct(_) if self.spliced_bytes() > 0 => false,
             OutflowKind::Direct(ring) => ring.is_empty() || ring.tail_room() >= WORTH_A_READ_BYTES,
@@ -131,7 +137,7 @@ impl Outflow {
 
     /// Room to read into; empty if there is none. After the read, call [`Outflow::advance`] with
     /// the number of bytes, or [`Outflow::release`] if there were none.
-    pub fn space(&mut self) -> &mut [u8] {
+    pub(crate) fn space(&mut self) -> &mut [u8] {
         let size = self.growth.size();
         let space = match &mut self.kind {
             OutflowKind::Direct(ring) => {
@@ -150,14 +156,14 @@ impl Outflow {
     }
 
     /// The first `n` bytes of the last [`Outflow::space`] have been read.
-    pub fn advance(&mut self, n: usize) {
+    pub(crate) fn advance(&mut self, n: usize) {
         self.growth.record(n, self.offered);
         self.accept(n);
     }
 
     /// Nothing was read into the last [`Outflow::space`]: returns its memory if it holds nothing
     /// else.
-    pub fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         match &mut self.kind {
             OutflowKind::Direct(ring) => ring.release_unused(),
             OutflowKind::Spilling(spill) => spill.release_unused(),
@@ -167,7 +173,7 @@ impl Outflow {
     /// Reads from `source` into a kernel pipe, whose bytes leave next; the sink must be plain TCP
     /// too. `None` if the flow is too small for that, something else is queued, or there is no
     /// pipe: then read into [`Outflow::space`].
-    pub fn poll_splice(
+    pub(crate) fn poll_splice(
         &mut self,
         cx: &mut Context<'_>,
         source: &mut Stream,
@@ -195,7 +201,8 @@ impl Outflow {
         self.splice.as_ref().map_or(0, Splice::held)
     }
 
-    /// Copies as many of `bytes` in as fit, and returns the number.
+    /// Copies as many of `bytes` in as fit, and returns the number. None fit after
+    /// [`Outflow::poll_ready`] was pending.
     pub fn push(&mut self, bytes: &[u8]) -> usize {
         let mut left = bytes;
         while !left.is_empty() {
@@ -215,7 +222,7 @@ impl Outflow {
     }
 
     /// No more bytes will come: [`Outflow::poll_drain`] sends FIN after the queued ones.
-    pub fn finish(&mut self) {
+    pub fn end(&mut self) {
         self.ended = true;
         if let OutflowKind::Spilling(spill) = &mut self.kind {
             spill.end();
@@ -249,7 +256,7 @@ impl Outflow {
     }
 
     /// Whether the FIN has been sent.
-    pub const fn is_finished(&self) -> bool {
+    pub(crate) const fn is_finished(&self) -> bool {
         self.finished
     }
 

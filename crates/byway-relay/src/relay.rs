@@ -1,4 +1,4 @@
-//! Relay: a task that drives both directions of a pair of streams, and the rules of how they end.
+//! Relay: drives both directions of a pair of streams, and decides how they end.
 //!
 //! Out:   one [`End`]; when it is returned, both streams are closed or reset.
 //! Never: ends a direction because the other one has ended, keeps one stream open after the other
@@ -15,18 +15,22 @@ use tokio::time::{Instant, Sleep};
 use crate::counters::Active;
 use crate::direction::{Direction, DirectionError, DirectionState};
 use crate::end::{End, EndKind, RelayError, RelayedBytes, Side};
+use crate::idle_timer::IdleTimer;
 use crate::options::{Early, RelayOptions};
 use crate::outflow::Outflow;
-use crate::shape::{Rate, StreamShaper};
+use crate::shape::Rate;
 
-/// The most that one direction reads in one poll, so that a bulk flow yields the worker to other
-/// tasks.
+/// The most that one direction reads in one poll, so that a bulk flow yields to other tasks.
 const SHARE_BYTES: usize = 512 * 1024;
 
-/// How often to check whether a stream has acknowledged everything.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How often to check whether a stream has acknowledged everything, which no event reports.
+const CHECK_EVERY: Duration = Duration::from_millis(500);
 
-/// Relays between two open streams until both directions have ended. See [`Relay`].
+/// Relays between two open streams until both directions have ended: bytes of `early` first, then
+/// what the streams send. *Up* is the direction from the downstream to the upstream.
+///
+/// The result must be awaited or polled on a tokio runtime with time. See [`Relay`] for what it
+/// does, and for what a drop means.
 pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early: Early) -> Relay {
     let counters = options.counters.as_ref();
     let up = shape(
@@ -47,7 +51,7 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
         ),
         first_fin: None,
         broken_side: None,
-        look_again: None,
+        check_timer: None,
         error: None,
         idle: IdleTimer::new(options.half_closed_idle, options.idle),
         active: counters.map(|counters| Active::new(Arc::clone(counters))),
@@ -55,10 +59,10 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
     }
 }
 
-/// A running relay.
+/// A running relay: a future of its [`End`]. It moves bytes only while it is polled.
 ///
 /// - A FIN is forwarded after all data. The other direction continues. A half-closed flow ends
-///   after a time without bytes.
+///   after a time without bytes ([`RelayOptions::half_closed_idle`]).
 /// - If one stream is reset, fails or loses its session, the other is reset at once, even while
 ///   that direction is blocked by a full peer.
 /// - Exception: if that stream had sent its FIN before, only the direction towards it ends. All
@@ -67,7 +71,8 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
 ///   stream is reset before it has acknowledged everything.
 /// - A stream is closed as soon as both directions are done with it, even while spilled bytes are
 ///   still being sent to the other.
-/// - If dropped before its end, it resets both streams, whatever had finished.
+/// - If dropped before its end, it resets both streams, whatever had finished. Dropping it is the
+///   only way to cancel it.
 #[must_use = "a relay moves nothing until it is awaited"]
 pub struct Relay {
     downstream: Option<Stream>,
@@ -79,8 +84,8 @@ pub struct Relay {
     broken_side: Option<(Side, EndKind)>,
     /// The last failure. If it was a reset, the other side is reset with the same code.
     error: Option<RelayError>,
-    /// When to check again whether the remaining side has acknowledged everything.
-    look_again: Option<Pin<Box<Sleep>>>,
+    /// Armed while a side is to be reset once it has acknowledged everything.
+    check_timer: Option<Pin<Box<Sleep>>>,
     idle: IdleTimer,
     active: Option<Active>,
     /// The delivered bytes that were added to the counters.
@@ -108,7 +113,7 @@ impl Future for Relay {
 }
 
 impl Relay {
-    /// Bytes delivered so far.
+    /// Bytes delivered so far. For a caller that polls the relay by reference.
     pub const fn bytes(&self) -> RelayedBytes {
         RelayedBytes {
             up: self.up.delivered_bytes(),
@@ -120,18 +125,18 @@ impl Relay {
     /// is done.
     fn poll_round(&mut self, cx: &mut Context<'_>) -> Option<End> {
         let (up, down) = match self.pump(cx) {
-            Ok(rests) => rests,
+            Ok(states) => states,
             Err(end) => return Some(end),
         };
         if up == DirectionState::Finished && down == DirectionState::Finished {
             return Some(self.end(self.first_fin.unwrap_or(Side::Us), EndKind::Fin));
         }
         self.close_what_is_done();
-        if let Some(end) = self.watch(cx, up, down) {
-            return Some(end);
-        }
-        if let Some(end) = self.poll_side_left(cx) {
-            return Some(end);
+        let end = self
+            .poll_unread_sides(cx, up, down)
+            .or_else(|| self.poll_remaining_side(cx));
+        if end.is_some() {
+            return end;
         }
         if up == DirectionState::Yielded || down == DirectionState::Yielded {
             cx.waker().wake_by_ref();
@@ -180,25 +185,22 @@ impl Relay {
     }
 
     /// Checks each side that no direction reads now for a reset or a lost session.
-    fn watch(
+    fn poll_unread_sides(
         &mut self,
         cx: &mut Context<'_>,
         up: DirectionState,
         down: DirectionState,
     ) -> Option<End> {
         for (side, state) in [(Side::Downstream, up), (Side::Upstream, down)] {
-            let is_gone = self
-                .broken_side
-                .is_some_and(|(broken_side, _)| broken_side == side);
-            if is_gone || matches!(state, DirectionState::Reading | DirectionState::Yielded) {
+            let is_broken = self.broken_side.is_some_and(|(broken, _)| broken == side);
+            if is_broken || matches!(state, DirectionState::Reading | DirectionState::Yielded) {
                 continue;
             }
-            let stream = if side == Side::Downstream {
-                &mut self.downstream
-            } else {
-                &mut self.upstream
+            let stream = match side {
+                Side::Downstream => &mut self.downstream,
+                _ => &mut self.upstream,
             };
-            let Some(Poll::Ready(broken)) = stream.as_mut().map(|unread| unread.poll_broken(cx))
+            let Some(Poll::Ready(broken)) = stream.as_mut().map(|stream| stream.poll_broken(cx))
             else {
                 continue;
             };
@@ -227,60 +229,59 @@ impl Relay {
         let kind = kind_of(&broken);
         self.broken_side.get_or_insert((side, kind));
         self.error = Some(RelayError::Broken(side, broken));
-        if side == Side::Downstream {
-            self.down.cut()
-        } else {
-            self.up.cut()
+        match side {
+            Side::Downstream => self.down.cut(),
+            _ => self.up.cut(),
         }
     }
 
-    /// Decides how the remaining side ends, once everything that the other one sent has been
-    /// delivered to it.
-    fn poll_side_left(&mut self, cx: &mut Context<'_>) -> Option<End> {
+    /// After a side broke behind its FIN: decides how the remaining side ends, once everything that
+    /// the broken one sent has been delivered to it.
+    fn poll_remaining_side(&mut self, cx: &mut Context<'_>) -> Option<End> {
         let (broken_side, kind) = self.broken_side?;
-        let (cut, delivering, left, left_side) = match broken_side {
-            Side::Downstream => (&mut self.down, &self.up, &mut self.upstream, Side::Upstream),
+        let (remaining_side, remaining, delivering, cut) = match broken_side {
+            Side::Downstream => (Side::Upstream, &mut self.upstream, &self.up, &mut self.down),
             _ => (
-                &mut self.up,
-                &self.down,
-                &mut self.downstream,
                 Side::Downstream,
+                &mut self.downstream,
+                &self.down,
+                &mut self.up,
             ),
         };
         if !delivering.is_finished() {
             return None;
         }
-        if let Some(Poll::Ready(Err(broken))) = left.as_mut().map(|left| cut.poll_cut(cx, left)) {
-            return Some(self.end_broken(left_side, broken));
-        }
-        let Some(left) = left.as_ref() else {
+        let Some(remaining) = remaining else {
             return Some(self.end(broken_side, kind));
         };
+        if let Poll::Ready(Err(broken)) = cut.poll_cut(cx, remaining) {
+            return Some(self.end_broken(remaining_side, broken));
+        }
         if cut.source_ended() && !cut.has_lost_bytes() {
             return Some(self.end(self.first_fin.unwrap_or(broken_side), EndKind::Fin));
         }
-        let is_to_be_reset = left_side == Side::Upstream || cut.has_lost_bytes();
-        match left.is_acknowledged() {
-            _ if !is_to_be_reset => None,
+        if remaining_side == Side::Downstream && !cut.has_lost_bytes() {
+            return None; // It may still finish.
+        }
+        match remaining.is_acknowledged() {
             Some(true) => Some(self.end(broken_side, kind)),
-            // A stream of a link does not report it. The upstream is then reset at once, because
-            // its response has no reader.
-            None if left_side == Side::Upstream => Some(self.end(broken_side, kind)),
-            None => None,
             Some(false) => {
-                self.poll_look_again(cx);
+                self.poll_check_timer(cx);
                 None
             }
+            // A stream of a link does not report it. An upstream is then reset at once, because its
+            // response has no reader.
+            None => (remaining_side == Side::Upstream).then(|| self.end(broken_side, kind)),
         }
     }
 
-    /// Polls the relay again after [`LOOK_AGAIN`].
-    fn poll_look_again(&mut self, cx: &mut Context<'_>) {
+    /// Polls the relay again after [`CHECK_EVERY`].
+    fn poll_check_timer(&mut self, cx: &mut Context<'_>) {
         let timer = self
-            .look_again
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK_AGAIN)));
+            .check_timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(CHECK_EVERY)));
         while timer.as_mut().poll(cx).is_ready() {
-            timer.as_mut().reset(Instant::now() + LOOK_AGAIN);
+            timer.as_mut().reset(Instant::now() + CHECK_EVERY);
         }
     }
 
@@ -298,8 +299,9 @@ impl Relay {
         if self.idle.poll(cx, seen, limit).is_pending() {
             return None;
         }
-        if is_half_closed && self.idle.open.is_none() && self.waits_for_a_reader() {
-            self.idle.since = None;
+        if is_half_closed && self.idle.is_for_half_closed_flows_only() && self.waits_for_a_reader()
+        {
+            self.idle.restart();
             let _ = self.idle.poll(cx, seen, limit);
             return None;
         }
@@ -334,12 +336,14 @@ impl Relay {
         }
     }
 
+    /// The end that a broken stream is.
     fn end_broken(&mut self, side: Side, broken: Broken) -> End {
         let kind = kind_of(&broken);
         self.error = Some(RelayError::Broken(side, broken));
         self.end(side, kind)
     }
 
+    /// The end. A lost session is attributed to the link, whichever side it carried.
     const fn end(&mut self, side: Side, kind: EndKind) -> End {
         End {
             who: match kind {
@@ -382,64 +386,6 @@ impl Drop for Relay {
     }
 }
 
-/// Ends a flow after a time without bytes. Its timer exists only while it is needed.
-struct IdleTimer {
-    half_closed: Duration,
-    open: Option<Duration>,
-    timer: Option<Pin<Box<Sleep>>>,
-    since: Option<Instant>,
-    /// The state at `since`: the bytes that had moved, and whether the flow was half-closed.
-    seen: (u64, bool),
-}
-
-impl IdleTimer {
-    const fn new(half_closed: Duration, open: Option<Duration>) -> Self {
-        Self {
-            half_closed,
-            open,
-            timer: None,
-            since: None,
-            seen: (0, false),
-        }
-    }
-
-    /// The limit that applies now; none if an open flow has no limit.
-    fn limit(&self, is_half_closed: bool) -> Option<Duration> {
-        match (is_half_closed, self.open) {
-            (true, Some(open)) => Some(open.min(self.half_closed)),
-            (true, None) => Some(self.half_closed),
-            (false, open) => open,
-        }
-    }
-
-    /// Ready once neither a byte nor a FIN has moved for `limit`.
-    fn poll(&mut self, cx: &mut Context<'_>, seen: (u64, bool), limit: Duration) -> Poll<()> {
-        let since = match self.since {
-            Some(since) if seen == self.seen => since,
-            _ => Instant::now(),
-        };
-        (self.since, self.seen) = (Some(since), seen);
-        let deadline = since + limit;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        if timer.deadline() > deadline {
-            timer.as_mut().reset(deadline);
-        }
-        loop {
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            // The timer is not reset for every byte. When it fires, it is set to the deadline that
-            // the last byte implies.
-            if timer.deadline() >= deadline {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
-        }
-    }
-}
-
 /// How a broken stream ends the relay.
 const fn kind_of(broken: &Broken) -> EndKind {
     match broken {
@@ -451,7 +397,7 @@ const fn kind_of(broken: &Broken) -> EndKind {
 
 fn shape(outflow: Outflow, rate: Option<&Arc<Rate>>) -> Outflow {
     match rate {
-        Some(rate) => outflow.shaped(StreamShaper::new(Arc::clone(rate))),
+        Some(rate) => outflow.shaped(Arc::clone(rate)),
         None => outflow,
     }
 }

@@ -13,7 +13,7 @@ pub(super) const WORTH_A_READ_BYTES: usize = 2 * 1024;
 /// The most slices that one gathering write takes.
 pub(super) const PIECES_A_WRITE: usize = 8;
 
-/// See the head of the file.
+/// A byte queue in memory.
 #[derive(Debug, Default)]
 pub(super) struct Ring {
     buffers: VecDeque<Buffer>,

@@ -50,7 +50,7 @@ impl Rate {
 
 /// The result of [`TokenBucket::take`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Take {
+pub(crate) enum Take {
     /// This many bytes may leave now; they are taken from the bucket.
     Advance(usize),
     /// None may leave; try again after this time.
@@ -59,7 +59,7 @@ pub enum Take {
 
 /// A token bucket, refilled lazily, exact to the byte and nanosecond. Starts full.
 #[derive(Debug)]
-pub struct TokenBucket {
+pub(crate) struct TokenBucket {
     /// Byte-nanoseconds: a byte is 10⁹ of them, so that refilling never rounds.
     level: u128,
     at: Option<Instant>,
@@ -67,13 +67,13 @@ pub struct TokenBucket {
 
 impl TokenBucket {
     /// A full bucket.
-    pub const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { level: 0, at: None }
     }
 
     /// Takes up to `wanted` bytes at `now`, at a rate in bytes per second (0: no limit). `now`
     /// never goes back.
-    pub fn take(&mut self, wanted: usize, rate: u64, now: Instant) -> Take {
+    pub(crate) fn take(&mut self, wanted: usize, rate: u64, now: Instant) -> Take {
         if rate == 0 || wanted == 0 {
             // After a time without a limit the bucket starts full.
             self.at = None;
@@ -91,7 +91,7 @@ impl TokenBucket {
     }
 
     /// Puts back bytes that were taken and did not leave.
-    pub fn give_back(&mut self, bytes: usize) {
+    pub(crate) fn give_back(&mut self, bytes: usize) {
         self.level += bytes as u128 * NANOS;
     }
 
@@ -130,8 +130,8 @@ fn time_for(level: u128, rate: u64) -> Duration {
     Duration::from_nanos(u64::try_from(level.div_ceil(u128::from(rate))).unwrap_or(u64::MAX))
 }
 
-/// The bucket of one stream in one direction, with its timer. For `--stream-limit`.
-pub struct StreamShaper {
+/// The rate limit of one stream in one direction: a token bucket, with its timer.
+pub(crate) struct StreamShaper {
     rate: Arc<Rate>,
     bucket: TokenBucket,
     wait: Option<Pin<Box<Sleep>>>,
@@ -139,7 +139,7 @@ pub struct StreamShaper {
 
 impl StreamShaper {
     /// Shapes one stream to a rate that may be shared and changed.
-    pub const fn new(rate: Arc<Rate>) -> Self {
+    pub(crate) const fn new(rate: Arc<Rate>) -> Self {
         Self {
             rate,
             bucket: TokenBucket::new(),
@@ -149,7 +149,7 @@ impl StreamShaper {
 
     /// How many of `wanted` bytes may leave now, at least one. A caller that sends fewer gives the
     /// rest back. Cancel safe. Needs a tokio runtime with time.
-    pub fn poll_take(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<usize> {
+    pub(crate) fn poll_take(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<usize> {
         loop {
             if let Some(wait) = &mut self.wait {
                 ready!(wait.as_mut().poll(cx));
@@ -169,7 +169,7 @@ impl StreamShaper {
     }
 
     /// Puts back bytes that were taken and did not leave.
-    pub fn give_back(&mut self, bytes: usize) {
+    pub(crate) fn give_back(&mut self, bytes: usize) {
         self.bucket.give_back(bytes);
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! In:    bytes as fast as the source sends them, until a budget is used up.
 //! Out:   the same bytes in order, as fast as the reader takes them.
-//! Never: blocks a worker, names a file, reorders, or loses a byte because the disk is full.
+//! Never: blocks the thread of a task, names a file, reorders, or loses a byte because the disk is full.
 
 mod budget;
 mod directory;

@@ -5,7 +5,7 @@
 //! Out:   the same bytes to another one.
 //! Never: fills a pipe that still holds bytes (so that "would block" always has one meaning),
 //!        reuses a pipe that holds bytes (another flow would receive them), or makes more pipes
-//!        than [`PIPES`] per worker.
+//!        than [`PIPES`] for a thread.
 //!
 //! The caller decides when it pays: a pipe costs two system calls per transfer, as a copy does, so
 //! it pays for bodies of about 32 KiB and more. Without a pipe (descriptors ran out, all are in
@@ -22,13 +22,14 @@ mod kernel_pipe;
 
 use kernel_pipe::{KernelPipe, moved_in, moved_out};
 
-/// The most pipes that one worker has, in use and idle.
+/// The most pipes that one thread has, in use and idle.
 pub const PIPES: usize = 256;
 
-/// The most pipes that each worker of this process may have if descriptors are scarce.
+/// The most pipes that each thread of this process may have if descriptors are scarce.
 static ALLOWED: AtomicUsize = AtomicUsize::new(PIPES);
 
-/// Limits the pipes of each worker, idle ones included, to `most`, and in any case to [`PIPES`].
+/// Limits the pipes of each thread of the process, in use and idle, to `most`, and in any case to
+/// [`PIPES`], the default. A pipe takes two descriptors. Flows without a pipe are copied.
 pub fn allow(most: usize) {
     ALLOWED.store(most.min(PIPES), Ordering::Relaxed);
 }
@@ -36,10 +37,11 @@ pub fn allow(most: usize) {
 /// The capacity of one pipe, if the system allows it.
 pub const PIPE_BYTES: usize = 256 * 1024;
 
-/// The most idle pipes that one worker keeps.
+/// The most idle pipes that one thread keeps.
 const KEPT: usize = 32;
 
-/// A pipe on loan from its worker, and the number of bytes in it.
+/// A kernel pipe on loan from its thread, and the number of bytes in it. Dropping it returns it, or
+/// closes it if it holds bytes.
 #[derive(Debug)]
 pub struct Splice {
     /// `None` only during the drop.
@@ -175,7 +177,7 @@ pub fn accounting() -> Accounting {
     })
 }
 
-/// The pipes of one worker.
+/// The pipes of one thread.
 struct FreePipes {
     waiting: Vec<KernelPipe>,
     on_loan: usize,

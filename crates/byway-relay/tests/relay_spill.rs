@@ -647,7 +647,7 @@ async fn an_outflow_reports_empty_finished_or_broken() {
     );
     assert_eq!((outflow.is_empty(), outflow.delivered_bytes()), (true, 4));
     assert_eq!(outflow.push(b"body"), 4);
-    outflow.finish();
+    outflow.end();
     assert_eq!(
         poll_fn(|cx| outflow.poll_drain(cx, &mut near))
             .await

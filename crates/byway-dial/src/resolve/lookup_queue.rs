@@ -22,8 +22,8 @@ pub(super) const WAITING_MAX: usize = 1024;
 /// can still answer most look-ups.
 const OLD: Duration = Duration::from_secs(1);
 
-/// The user for whom something is done that users share: running look-ups are divided between
-/// askers, and so is the disk for slow readers.
+/// A user of a resource that is divided between users: running look-ups, and the disk for slow
+/// readers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Asker {
     /// The program itself: names from the operator's configuration. It may use every slot, and a

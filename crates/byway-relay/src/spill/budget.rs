@@ -24,8 +24,8 @@ use crate::fair_permits::{FairPermit, FairPermits, NoPermit};
 
 const GIB: u64 = 1024 * 1024 * 1024;
 
-/// The most that a node spills by default.
-const NODE_BYTES: u64 = 10 * GIB;
+/// The most that [`SpillBudget::for_directory`] allows.
+const MOST_BYTES: u64 = 10 * GIB;
 
 /// The default of the memory that the queues of all streams may hold before they are kept short.
 const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
@@ -33,7 +33,9 @@ const MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 /// How many bytes are written between two checks of the free disk space.
 const CHECK_EVERY_BYTES: u64 = 64 * 1024 * 1024;
 
-/// The disk space of a node for slow readers, shared between users.
+/// The disk space for slow readers, the number of their files, and the memory of their queues, of
+/// all streams together. The disk and the files are shared between users: each may have as much as
+/// is still free after it. 5 % of the disk always stay free.
 #[derive(Debug)]
 pub struct SpillBudget {
     limit: u64,
@@ -56,7 +58,7 @@ struct DiskUsage {
 }
 
 impl SpillBudget {
-    /// At most `bytes` on disk.
+    /// At most `bytes` on disk; 0 means none.
     pub fn of(bytes: u64) -> Self {
         Self {
             limit: bytes,
@@ -70,8 +72,8 @@ impl SpillBudget {
         }
     }
 
-    /// The default of a node: the smaller of 10 GiB and a fifth of the free space on the disk of
-    /// `directory`.
+    /// The smaller of 10 GiB and a fifth of the free space on the disk of `directory`: other
+    /// programs use the disk, too. Blocks for a moment.
     ///
     /// # Errors
     /// When the file system cannot be queried.
@@ -81,11 +83,12 @@ impl SpillBudget {
         let check_every = CHECK_EVERY_BYTES.min(disk.total / 100);
         Ok(Self {
             check_every,
-            ..Self::of(NODE_BYTES.min(disk.free / 5))
+            ..Self::of(MOST_BYTES.min(disk.free / 5))
         })
     }
 
-    /// Keeps the queues in memory short once together they hold half of `bytes`. Default 64 MiB.
+    /// Keeps each queue in memory at 32 KiB once together they hold half of `bytes`. Default
+    /// 64 MiB.
     #[must_use]
     pub const fn with_memory(mut self, bytes: u64) -> Self {
         self.memory_limit = bytes;
@@ -318,6 +321,6 @@ mod tests {
         let directory = std::env::temp_dir();
         let free = Disk::of(&directory).unwrap().free;
         let budget = SpillBudget::for_directory(&directory).unwrap();
-        assert!(budget.limit() <= NODE_BYTES && budget.limit() <= free);
+        assert!(budget.limit() <= MOST_BYTES && budget.limit() <= free);
     }
 }

@@ -1,6 +1,6 @@
 //! The spill file: unnamed, private, written at its end and read from the front.
 //!
-//! Never: has a name after it was opened, and never runs on a worker: every call here may block.
+//! Never: has a name after it was opened, and never runs in a task: every call here may block.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Seek, SeekFrom, Write};

@@ -20,15 +20,20 @@ use crate::buffer::Size;
 use crate::counters::{RelayCounters, SpillUsage};
 
 /// How a stream spills. Cheap to clone.
+///
+/// A stream that may not write to disk now (its limit, the budget, no permit for a file, no
+/// descriptors) goes on with back-pressure, and tries again after a second, or once its reader has
+/// taken half of the memory.
 #[derive(Clone, Debug)]
 pub struct SpillOptions {
     /// The threads that do the file work.
     pub pool: Arc<SpillPool>,
     /// The user whose share of the pool's budget is charged. Default [`Asker::Own`].
     pub user: Asker,
-    /// What a stream keeps in memory before it spills. Default 256 KiB.
+    /// What a stream keeps in memory before it spills, at least 1. Default 256 KiB, what a fast flow
+    /// has in flight. It holds up to three times that while bytes go to and from the disk.
     pub ring_bytes: usize,
-    /// What a stream may have on disk. Default 1 GiB.
+    /// What a stream may have on disk; then its sender waits. Default 1 GiB.
     pub stream_bytes: u64,
     /// How long the memory must have been full before the disk is used, so that a short pause of a
     /// fast reader never touches it. Default 50 ms.
@@ -59,7 +64,7 @@ pub enum SpillError {
     Stopped,
 }
 
-/// See the head of the file.
+/// The spill of one stream.
 pub(crate) struct Spill {
     queue: SpillQueue,
     options: SpillOptions,

@@ -1,4 +1,4 @@
-//! The spill threads: a few dedicated threads that do all file work, so that no worker waits for a
+//! The spill threads: a few dedicated threads that do all file work, so that no task waits for a
 //! disk.
 //!
 //! In:    one operation at a time from each stream, and files to close.
@@ -6,7 +6,7 @@
 //! Never: queues more than one operation and one file per stream, so the number of streams bounds
 //!        the queue.
 //!
-//! Why not `spawn_blocking`: its pool belongs to the runtime of one worker and grows to 512
+//! Why not `spawn_blocking`: its pool belongs to one runtime and grows to 512
 //! threads; a slow disk would fill it and delay the name look-ups and accepted connections that
 //! share it. A stuck disk stops only spilling streams, which then
 //! fall back to back-pressure.
@@ -33,8 +33,8 @@ use crate::fair_permits::{FairPermit, NoPermit};
 /// Two threads keep a disk busy.
 const THREADS: usize = 2;
 
-/// The threads, the directory and the budget of a node. Dropping it ends the threads after the
-/// queued jobs.
+/// Two threads that do the file work of all streams, their directory, and their budget. Dropping it
+/// ends the threads after the queued jobs.
 pub struct SpillPool {
     shared: Arc<Shared>,
     budget: Arc<SpillBudget>,
@@ -87,7 +87,7 @@ impl SpillPool {
         Ok(pool)
     }
 
-    /// The node's budget.
+    /// The budget.
     pub const fn budget(&self) -> &Arc<SpillBudget> {
         &self.budget
     }

@@ -25,7 +25,7 @@ const SHORT_RING_BYTES: usize = 32 * 1024;
 /// its file once there is room.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// The next operation, to be run outside the worker.
+/// The next operation, to be run on a spill thread.
 #[derive(Debug)]
 pub(super) enum Op {
     /// Write all pieces at an offset, one after the other, and consume what was written.
@@ -76,7 +76,7 @@ pub(super) enum Refusal {
     NotOpened(io::Error),
 }
 
-/// See the head of the file.
+/// The bytes of one stream, wherever they are, and the state of its file.
 #[derive(Debug)]
 pub(super) struct SpillQueue {
     ring_bytes: usize,

@@ -10,9 +10,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use byway_dial::Stream;
-use byway_relay::{
-    Early, End, Outflow, Rate, Relay, RelayOptions, RelayedBytes, SpillOptions, StreamShaper,
-};
+use byway_relay::{Early, End, Outflow, Rate, Relay, RelayOptions, RelayedBytes, SpillOptions};
 
 use super::context::{ConnectionContext, ConnectionInfo};
 use super::tunnel_log::TunnelLog;
@@ -154,14 +152,14 @@ pub fn relay_options(engine: &Engine, allowed: &Allowed, listener: &FrontendPlan
 /// neither.
 pub fn slow_reader_guard(engine: &Engine, allowed: &Allowed) -> Option<Outflow> {
     let counters = Some(Arc::clone(&engine.relay_counters));
-    let shaper = limit_down(allowed).map(StreamShaper::new);
-    let outflow = match (spill(engine, allowed), &shaper) {
+    let rate = limit_down(allowed);
+    let outflow = match (spill(engine, allowed), &rate) {
         (None, None) => return None,
         (None, Some(_)) => Outflow::direct(counters),
         (Some(spill), _) => Outflow::spilling(spill, counters),
     };
-    Some(match shaper {
-        Some(shaper) => outflow.shaped(shaper),
+    Some(match rate {
+        Some(rate) => outflow.shaped(rate),
         None => outflow,
     })
 }
