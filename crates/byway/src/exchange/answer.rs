@@ -1,13 +1,13 @@
-//! Answer: the bytes of Byway's own responses.
+//! Answer: Byway's own responses.
 //!
-//! In:    a fault, or a short text.
-//! Out:   a complete response in the send queue of a connection: status, reason, request id,
+//! In:    what is answered: a fault, or the end of a request at this hop.
+//! Out:   a complete response, queued downstream in any version: status, reason, request id,
 //!        Proxy-Status (RFC 9209).
 //! Never: reveals addresses behind an edge to its clients; the log has them under the request id.
 
-use byway_h1::write;
-use byway_head::reason_phrase;
+use byway_head::{Framed, HeadOut, Malformed, reason_phrase};
 
+use super::downstream::Downstream;
 use super::head::PSEUDONYM;
 use super::{date, max_forwards};
 use crate::fault::{Fault, Reason};
@@ -24,28 +24,105 @@ pub struct ResponseOptions<'a> {
     pub head_only: bool,
 }
 
-/// Queues the response to `fault`. Returns the length of its body.
-pub fn fault(out: &mut Vec<u8>, fault: &Fault, options: &ResponseOptions<'_>) -> u64 {
+/// What is answered.
+pub enum Answer<'a> {
+    /// A request that was not served.
+    Fault(&'a Fault),
+    /// An OPTIONS that ends here (Max-Forwards).
+    LastHop,
+}
+
+impl Answer<'_> {
+    /// The status of the response.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Fault(fault) => fault.status(),
+            Self::LastHop => 200,
+        }
+    }
+
+    fn body(&self, options: &ResponseOptions<'_>) -> String {
+        match self {
+            Self::Fault(fault) => fault_text(fault, options),
+            Self::LastHop => String::new(),
+        }
+    }
+}
+
+/// Queues a response. Returns the length of its body.
+pub fn queue(
+    downstream: &mut Downstream<'_>,
+    answer: &Answer<'_>,
+    options: &ResponseOptions<'_>,
+) -> u64 {
+    let body = answer.body(options);
+    let framed = Framed::Length(body.len() as u64);
+    // Names are constants, and the values are printable by construction.
+    let written = downstream.write_head(framed, |out| match answer {
+        Answer::Fault(fault) => write_fault(out, fault, framed, options),
+        Answer::LastHop => write_last_hop(out, framed, options),
+    });
+    debug_assert!(written.is_ok(), "{written:?}");
+    let body = if options.head_only { "" } else { &body };
+    downstream.queue_body(body.as_bytes());
+    body.len() as u64
+}
+
+/// Queues the response to a CONNECT whose target is open.
+pub fn queue_connected(downstream: &mut Downstream<'_>) {
+    let _ = downstream.write_head(Framed::None, |out| {
+        out.response(200, b"Connection established")?;
+        out.end();
+        Ok(())
+    });
+}
+
+fn write_last_hop(
+    out: &mut impl HeadOut,
+    framed: Framed,
+    options: &ResponseOptions<'_>,
+) -> Result<(), Malformed> {
+    out.response(200, b"OK")?;
+    out.field(b"Allow", max_forwards::ALLOW.as_bytes())?;
+    out.field(b"Date", &date::now())?;
+    out.framing(framed);
+    if options.close {
+        out.connection("close");
+    }
+    out.end();
+    Ok(())
+}
+
+fn fault_text(fault: &Fault, options: &ResponseOptions<'_>) -> String {
     let status = fault.status();
-    let phrase = reason_phrase(status);
-    let mut body = format!(
-        "{status} {phrase}\nreason: {}\nrequest: {}\n",
+    let mut text = format!(
+        "{status} {}\nreason: {}\nrequest: {}\n",
+        reason_phrase(status),
         fault.reason.word(),
         options.request_id
     );
     if options.in_detail {
-        body.push_str(&fault.for_peer().to_string());
-        body.push('\n');
+        text.push_str(&fault.for_peer().to_string());
+        text.push('\n');
     }
-    // Status, phrase and names are constants, and the values are printable by construction. A value
-    // that is not is left out.
-    let _ = write::status_line(out, status, phrase.as_bytes());
-    let _ = write::field(out, b"Date", &date::now());
+    text
+}
+
+fn write_fault(
+    out: &mut impl HeadOut,
+    fault: &Fault,
+    framed: Framed,
+    options: &ResponseOptions<'_>,
+) -> Result<(), Malformed> {
+    let status = fault.status();
+    out.response(status, reason_phrase(status).as_bytes())?;
+    out.field(b"Date", &date::now())?;
+    out.field(b"Content-Type", b"text/plain; charset=utf-8")?;
+    out.framing(framed);
     let mut field = |name: &str, value: &str| {
-        let _ = write::field(out, name.as_bytes(), value.as_bytes());
+        // A value that is not printable is left out.
+        let _ = out.field(name.as_bytes(), value.as_bytes());
     };
-    field("Content-Type", "text/plain; charset=utf-8");
-    field("Content-Length", &body.len().to_string());
     field("Cache-Control", "no-store");
     field("X-Request-Id", options.request_id);
     field("Proxy-Status", &proxy_status(fault, options.in_detail));
@@ -61,14 +138,10 @@ pub fn fault(out: &mut Vec<u8>, fault: &Fault, options: &ResponseOptions<'_>) ->
         _ => {}
     }
     if options.close {
-        field("Connection", "close");
+        out.connection("close");
     }
-    write::end_of_head(out);
-    if options.head_only {
-        return 0;
-    }
-    out.extend_from_slice(body.as_bytes());
-    body.len() as u64
+    out.end();
+    Ok(())
 }
 
 fn proxy_status(fault: &Fault, in_detail: bool) -> String {
@@ -101,8 +174,11 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use byway_head::Limits;
+
     use super::*;
     use crate::fault::Who;
+    use crate::http::conn::Conn;
 
     fn answer(in_detail: bool, head_only: bool) -> String {
         let fault = Fault::new(
@@ -110,18 +186,16 @@ mod tests {
             Reason::Refused,
             "10.0.0.5:80 refused the \"connection\"",
         );
-        let mut out = Vec::new();
-        super::fault(
-            &mut out,
-            &fault,
-            &ResponseOptions {
-                request_id: "r1",
-                in_detail,
-                close: true,
-                head_only,
-            },
-        );
-        String::from_utf8(out).unwrap()
+        let options = ResponseOptions {
+            request_id: "r1",
+            in_detail,
+            close: true,
+            head_only,
+        };
+        let mut conn = Conn::new(byway_testkit::pipe::pair().0.into_stream());
+        let mut downstream = Downstream::h1(&mut conn, Framed::None, &Limits::default());
+        queue(&mut downstream, &Answer::Fault(&fault), &options);
+        String::from_utf8(conn.queue().clone()).unwrap()
     }
 
     #[test]

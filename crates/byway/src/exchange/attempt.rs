@@ -9,31 +9,35 @@
 mod waiting;
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use byway_dial::{Broken, Pipe, Read};
-use byway_h1::{Parsed, ResponseParser};
+use byway_dial::Broken;
 use byway_head::{Framed, Request, Version};
-use byway_pool::{Lease, Release};
 
 use self::waiting::WaitEnd;
-use super::body::{BodyError, BodyTransfer};
+use super::body::BodyTransfer;
 use super::deadline::{Deadlines, Exceeded};
-use super::discard::discard;
+use super::downstream::Downstream;
 use super::failure::{AttemptFailure, client_left, no_answer, not_read};
 use super::forward::{After, ExchangeRequest, Moved, Switched, body_too_large, codec_limits};
 use super::head::{self, ResponseRules};
-use super::keep_alive::keep_upstream;
 use super::lazy_timer::LazyTimer;
-use super::other_protocol;
 use super::retry::{Failed, Outcome, Tries, is_repeatable};
+use super::upstream::{HeadError, Upstream};
 use crate::fault::{Fault, Reason, Who, malformed};
-use crate::http::conn::Conn;
-use crate::http::scratch::Scratch;
+use crate::http::body::BodyError;
 use crate::observe::timing::Phase;
-use crate::outbound::pooled::{Borrowed, PoolKey};
 use crate::outbound::upgrades::UpgradeSlot;
 use crate::route::Outbound;
+
+/// Where the request goes.
+pub(super) struct Destination {
+    /// The Host for a route that uses the upstream's own.
+    pub(super) authority: Arc<str>,
+    /// For a request with an upgrade.
+    pub(super) slot: Option<UpgradeSlot>,
+}
 
 /// One try on one connection.
 pub(super) struct Attempt<'a> {
@@ -43,18 +47,11 @@ pub(super) struct Attempt<'a> {
     /// The upstream stopped reading the request body. Its response may still be read.
     upload_broken: bool,
     uploaded: bool,
-    response: Scratch<ResponseParser>,
     reused: bool,
-    /// Bytes sent on the connection before this attempt.
-    sent_before: u64,
-    received: u64,
     /// Bytes delivered to the client before this attempt.
     left_before: u64,
     /// The upstream has sent 100: the client sends its body from now on.
     continued: bool,
-    /// An interim response announced a body, so the next bytes on the connection may not begin a
-    /// message.
-    lost_boundary: bool,
     deadlines: Deadlines,
 }
 
@@ -62,69 +59,59 @@ impl<'a> Attempt<'a> {
     pub(super) fn new(
         exchange: &'a ExchangeRequest<'a>,
         upload: &'a mut BodyTransfer,
-        lease: &Lease<PoolKey, Conn>,
-        downstream: &Conn,
+        upstream: &Upstream,
+        downstream: &Downstream<'_>,
     ) -> Self {
-        let codec = codec_limits(exchange.limits);
         Self {
             exchange,
             upload,
             upload_broken: false,
             uploaded: false,
-            response: Scratch::take(),
-            reused: lease.reused(),
-            sent_before: lease.sent_bytes(),
-            received: 0,
+            reused: upstream.reused(),
             left_before: downstream.left_bytes(),
             continued: false,
-            lost_boundary: false,
             // At an egress the outflow in front of the client may be shaped, and the client may
             // pause.
             deadlines: Deadlines::new(exchange.limits, downstream.has_outflow()),
-            codec,
+            codec: codec_limits(exchange.limits),
         }
     }
 
     pub(super) async fn run(
         &mut self,
-        borrowed: Borrowed,
-        downstream: &mut Conn,
+        mut upstream: Upstream,
+        destination: Destination,
+        downstream: &mut Downstream<'_>,
         tries: &mut Tries<'_>,
         timer: &mut LazyTimer,
         moved: &mut Moved,
     ) -> Result<After, AttemptFailure> {
-        let Borrowed {
-            mut lease,
-            authority,
-            slot,
-        } = borrowed;
-        lease.try_queue(|out| self.exchange.write_request(out, &authority))?;
-        self.upload.start_over(&mut lease);
+        let Destination { authority, slot } = destination;
+        upstream.write_head(self.exchange.request.framing(), |out| {
+            self.exchange.write_request(out, &authority)
+        })?;
+        upstream
+            .start_over(self.upload)
+            .map_err(|error| malformed(Who::Downstream, &error))?;
         for _ in 0..MOST_HEADS {
-            let head_bytes = self.response_head(downstream, &mut lease, timer).await?;
+            self.response_head(downstream, &mut upstream, timer).await?;
             moved.up = self.upload.moved();
-            let status = self.response.view(lease.unread()).status();
+            let status = upstream.response().status();
             if self.tries_another_upstream(status, tries, moved) {
-                self.discard(lease, head_bytes)?;
+                let framed = self.framing(&upstream)?;
+                upstream.discard(framed, &self.codec);
                 return Err(AttemptFailure::declined(status));
             }
             match status {
-                100 | 102..=199 => {
-                    self.interim(&mut lease, head_bytes, downstream, timer)
-                        .await?
-                }
+                100 | 102..=199 => self.interim(&mut upstream, downstream, timer).await?,
                 _ => {
                     moved.status = status;
                     moved.timing.enter(Phase::Transfer);
                 }
             }
             match status {
-                101 => return self.switch(lease, slot, head_bytes, downstream).await,
-                200.. => {
-                    return self
-                        .finish(lease, head_bytes, downstream, timer, moved)
-                        .await;
-                }
+                101 => return self.switch(upstream, slot, downstream),
+                200.. => return self.finish(upstream, downstream, timer, moved).await,
                 _ => {}
             }
         }
@@ -159,42 +146,33 @@ impl<'a> Attempt<'a> {
         false
     }
 
-    fn discard(
-        &self,
-        mut lease: Lease<PoolKey, Conn>,
-        head_bytes: usize,
-    ) -> Result<(), AttemptFailure> {
-        let response = self.response.view(lease.unread());
+    /// How the body of the final response is delimited.
+    fn framing(&self, upstream: &Upstream) -> Result<Framed, AttemptFailure> {
         let method = self.exchange.request.method();
-        let framed = response
-            .framing(method)
-            .map_err(|error| self.malformed_response(&error))?;
-        let keep = keep_upstream(&response, framed).filter(|_| !self.lost_boundary);
-        lease.consume(head_bytes);
-        discard(lease, framed, &self.codec, keep);
-        Ok(())
+        let framed = upstream.response().framing(method);
+        framed.map_err(|error| self.malformed_response(&error))
     }
 
     /// Sends the request and reads the next response head, interim or final. The upload continues
     /// meanwhile.
     async fn response_head(
         &mut self,
-        downstream: &mut Conn,
-        upstream: &mut Lease<PoolKey, Conn>,
+        downstream: &mut Downstream<'_>,
+        upstream: &mut Upstream,
         timer: &mut LazyTimer,
-    ) -> Result<usize, AttemptFailure> {
+    ) -> Result<(), AttemptFailure> {
         self.deadlines.begin_phase();
         let ended = poll_fn(|cx| -> Poll<Result<_, AttemptFailure>> {
             self.poll_upload(cx, downstream, upstream)?;
-            if let Poll::Ready(head_bytes) = self.poll_head(cx, upstream)? {
-                return Poll::Ready(Ok(Ok(head_bytes)));
+            if self.poll_head(cx, upstream)?.is_ready() {
+                return Poll::Ready(Ok(Ok(())));
             }
             let waiting = self.waiting_for_head(downstream, upstream);
             self.poll_ended(cx, downstream, upstream, timer, &waiting)
                 .map(|ended| Ok(Err(ended)))
         });
         match ended.await? {
-            Ok(head_bytes) => Ok(head_bytes),
+            Ok(()) => Ok(()),
             Err(WaitEnd::Fault(fault)) => Err(fault.into()),
             Err(WaitEnd::Exceeded(Exceeded::UploadRate)) => Err(self.slow_upload().into()),
             Err(WaitEnd::Exceeded(Exceeded::DownloadRate)) => Err(self.slow_reader().into()),
@@ -210,13 +188,13 @@ impl<'a> Attempt<'a> {
     fn poll_upload(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Conn,
-        to: &mut Conn,
+        downstream: &mut Downstream<'_>,
+        upstream: &mut Upstream,
     ) -> Result<(), AttemptFailure> {
         if self.uploaded || self.upload_broken {
             return Ok(());
         }
-        match self.upload.poll(cx, from, to) {
+        match downstream.poll_upload(cx, self.upload, upstream) {
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(())) => {
                 self.uploaded = true;
@@ -234,35 +212,20 @@ impl<'a> Attempt<'a> {
     }
 
     fn poll_head(
-        &mut self,
+        &self,
         cx: &mut Context<'_>,
-        upstream: &mut Conn,
-    ) -> Poll<Result<usize, AttemptFailure>> {
-        loop {
-            if !upstream.unread().is_empty() {
-                let parsed = self.response.parse(upstream.unread(), &self.codec);
-                if let Ok(Parsed::Complete(n)) = parsed {
-                    return Poll::Ready(Ok(n));
-                }
-                self.refuse_other_protocol(upstream.unread())?;
-                parsed.map_err(|error| self.malformed_response(&error))?;
-            }
-            match ready!(upstream.poll_fill(cx)) {
-                Ok(Read::Data(n)) => self.received += n as u64,
-                Ok(Read::Fin) => return Poll::Ready(Err(self.closed_early(upstream, None))),
-                Err(broken) => return Poll::Ready(Err(self.closed_early(upstream, Some(&broken)))),
-            }
-        }
-    }
-
-    /// Fails at once if the upstream speaks another protocol, such as TLS: no head will come.
-    fn refuse_other_protocol(&self, unread: &[u8]) -> Result<(), AttemptFailure> {
+        upstream: &mut Upstream,
+    ) -> Poll<Result<(), AttemptFailure>> {
         let exposed = matches!(self.exchange.allowed.outbound(), Outbound::Service(_));
-        let Some(fault) = other_protocol::in_response(unread, exposed) else {
-            return Ok(());
-        };
-        self.exchange.counters().malformed_responses.add(1);
-        Err(fault.into())
+        let head = ready!(upstream.poll_head(cx, &self.codec, exposed));
+        Poll::Ready(head.map_err(|error| match error {
+            HeadError::Malformed(error) => self.malformed_response(&error),
+            HeadError::OtherProtocol(fault) => {
+                self.exchange.counters().malformed_responses.add(1);
+                fault.into()
+            }
+            HeadError::Closed(broken) => self.closed_early(upstream, broken.as_ref()),
+        }))
     }
 
     fn malformed_response(&self, error: &byway_head::Malformed) -> AttemptFailure {
@@ -271,12 +234,12 @@ impl<'a> Attempt<'a> {
     }
 
     /// The upstream closed without a complete head.
-    fn closed_early(&self, upstream: &Conn, broken: Option<&Broken>) -> AttemptFailure {
+    fn closed_early(&self, upstream: &Upstream, broken: Option<&Broken>) -> AttemptFailure {
         let how = broken.map_or_else(|| "it closed the connection".into(), ToString::to_string);
         // TLS servers that use OpenSSL close on plain HTTP without an alert.
         let hint = match self.exchange.allowed.outbound() {
             Outbound::Pooled(route)
-                if self.received == 0
+                if upstream.outcome() != Outcome::Partial
                     && !self.reused
                     && route.upstreams.iter().all(|upstream| !upstream.tls) =>
             {
@@ -291,16 +254,9 @@ impl<'a> Attempt<'a> {
         )
     }
 
-    /// Compares byte counts, since an empty queue does not show what was sent: a chunk may be
-    /// queued after a head that left long ago.
-    fn failed(&self, fault: Fault, upstream: &Conn) -> AttemptFailure {
-        let outcome = match () {
-            () if self.received > 0 => Outcome::Partial,
-            () if upstream.sent_bytes() == self.sent_before => Outcome::Unsent,
-            () => Outcome::SentNoByteBack,
-        };
+    fn failed(&self, fault: Fault, upstream: &Upstream) -> AttemptFailure {
         AttemptFailure {
-            outcome,
+            outcome: upstream.outcome(),
             on_kept: self.reused,
             ..fault.into()
         }
@@ -325,24 +281,18 @@ impl<'a> Attempt<'a> {
     /// Passes an interim response on to a client that can read one.
     async fn interim(
         &mut self,
-        upstream: &mut Lease<PoolKey, Conn>,
-        head_bytes: usize,
-        downstream: &mut Conn,
+        upstream: &mut Upstream,
+        downstream: &mut Downstream<'_>,
         timer: &mut LazyTimer,
     ) -> Result<(), AttemptFailure> {
-        if self.exchange.request.version() == Version::Http11 {
-            let response = self.response.view(upstream.unread());
+        let response = upstream.response();
+        if self.exchange.request.version() >= Version::Http11 {
             downstream
-                .try_queue(|out| head::forward_interim(out, &response))
+                .write_head(Framed::None, |out| head::forward_interim(out, &response))
                 .map_err(|error| self.malformed_response(&error))?;
         }
-        self.continued |= self.response.view(upstream.unread()).status() == 100;
-        self.lost_boundary |= self
-            .response
-            .view(upstream.unread())
-            .announces_impossible_body();
-        upstream.consume(head_bytes);
-        self.response.clear();
+        self.continued |= response.status() == 100;
+        upstream.pass_interim();
         self.push_down(downstream, upstream, timer).await
     }
 
@@ -350,8 +300,8 @@ impl<'a> Attempt<'a> {
     /// of that before it reads.
     async fn push_down(
         &mut self,
-        downstream: &mut Conn,
-        upstream: &mut Lease<PoolKey, Conn>,
+        downstream: &mut Downstream<'_>,
+        upstream: &mut Upstream,
         timer: &mut LazyTimer,
     ) -> Result<(), AttemptFailure> {
         self.deadlines.begin_phase();
@@ -381,14 +331,13 @@ impl<'a> Attempt<'a> {
 
     /// 101: the connection is no longer HTTP. Bytes that the client sent after its request have
     /// waited for this.
-    async fn switch(
+    fn switch(
         &self,
-        mut lease: Lease<PoolKey, Conn>,
+        upstream: Upstream,
         slot: Option<UpgradeSlot>,
-        head_bytes: usize,
-        downstream: &mut Conn,
+        downstream: &mut Downstream<'_>,
     ) -> Result<After, AttemptFailure> {
-        let response = self.response.view(lease.unread());
+        let response = upstream.response();
         let switched = response
             .field("Upgrade")
             .filter(|protocol| self.exchange.asks_to_upgrade_to(protocol));
@@ -401,12 +350,11 @@ impl<'a> Attempt<'a> {
             return Err(Fault::new(Who::Upstream, Reason::PrematureUpgrade, detail).into());
         }
         downstream
-            .try_queue(|out| head::forward_switch(out, &response, protocol))
+            .write_head(Framed::None, |out| {
+                head::forward_switch(out, &response, protocol)
+            })
             .map_err(|error| self.malformed_response(&error))?;
-        lease.consume(head_bytes);
-        // From here on it counts only against the limit of upgraded connections.
-        let (conn, _) = lease.detach();
-        let (stream, early) = conn.into_parts();
+        let (stream, early) = upstream.into_tunnel();
         Ok(After::Switch(Box::new(Switched {
             stream,
             early,
@@ -418,17 +366,14 @@ impl<'a> Attempt<'a> {
     /// Passes the final response on: its head, its body, and the decision about both connections.
     async fn finish(
         &mut self,
-        mut lease: Lease<PoolKey, Conn>,
-        head_bytes: usize,
-        downstream: &mut Conn,
+        mut upstream: Upstream,
+        downstream: &mut Downstream<'_>,
         timer: &mut LazyTimer,
         moved: &mut Moved,
     ) -> Result<After, AttemptFailure> {
         let request = &self.exchange.request;
-        let response = self.response.view(lease.unread());
-        let framed = response
-            .framing(request.method())
-            .map_err(|error| self.malformed_response(&error))?;
+        let framed = self.framing(&upstream)?;
+        let response = upstream.response();
         let sent_as = head::framed_downstream(framed, request.version());
         // An upload that is unfinished now may never finish: the client may wait for a 100, or send
         // gigabytes.
@@ -445,14 +390,15 @@ impl<'a> Attempt<'a> {
         };
         let before = downstream.mark();
         downstream
-            .try_queue(|out| head::forward_response(out, &response, &rules))
+            .write_head(sent_as, |out| {
+                head::forward_response(out, &response, &rules)
+            })
             .map_err(|error| self.malformed_response(&error))?;
-        let keep = keep_upstream(&response, framed).filter(|_| !self.lost_boundary);
-        lease.consume(head_bytes);
+        upstream.begin_body(framed, &self.codec);
 
-        let mut download = BodyTransfer::new(framed, sent_as, &self.codec, None).gathering();
+        let mut download = BodyTransfer::new(None);
         let passed = self
-            .pass_bodies(&mut download, &mut lease, downstream, timer)
+            .pass_bodies(&mut download, &mut upstream, downstream, timer)
             .await;
         (moved.up, moved.down) = (self.upload.moved(), download.moved());
         if let Err(fault) = passed {
@@ -464,18 +410,7 @@ impl<'a> Attempt<'a> {
             }
             return Ok(After::Abort(fault));
         }
-        let at_boundary = self.uploaded && lease.unread().is_empty() && !lease.has_queued();
-        match keep {
-            Some(idle) if at_boundary => lease.release(Release::Keep { idle }),
-            _ => {
-                // An incomplete request ends with a reset, so that it cannot be taken for a
-                // complete one.
-                if self.uploaded {
-                    lease.stream().close_on_drop();
-                }
-                lease.release(Release::Close);
-            }
-        }
+        upstream.settle(self.uploaded);
         Ok(match self.flush(downstream, timer).await {
             Err(fault) => After::Abort(fault),
             Ok(()) if close && is_last_request(request, downstream) => After::Leave,
@@ -489,8 +424,8 @@ impl<'a> Attempt<'a> {
     async fn pass_bodies(
         &mut self,
         download: &mut BodyTransfer,
-        upstream: &mut Lease<PoolKey, Conn>,
-        downstream: &mut Conn,
+        upstream: &mut Upstream,
+        downstream: &mut Downstream<'_>,
         timer: &mut LazyTimer,
     ) -> Result<(), Fault> {
         self.deadlines.begin_phase();
@@ -500,7 +435,7 @@ impl<'a> Attempt<'a> {
                 self.upload_broken = true;
                 self.deadlines.end_upload();
             }
-            if let Poll::Ready(passed) = download.poll(cx, upstream, downstream) {
+            if let Poll::Ready(passed) = downstream.poll_download(cx, download, upstream) {
                 return Poll::Ready(Ok(passed));
             }
             let waiting = self.waiting_for_bodies(
@@ -561,6 +496,6 @@ const MOST_HEADS: usize = 64;
 /// Whether the client has announced that this is its last request (RFC 9112 section 9.6) and has
 /// sent nothing more. Never true after a request body: some clients send an empty line after it,
 /// and a reset caused by it must not destroy the response.
-fn is_last_request(request: &Request<'_>, downstream: &Conn) -> bool {
-    !request.keep_alive() && !request.framing().has_body() && downstream.unread().is_empty()
+fn is_last_request(request: &Request<'_>, downstream: &Downstream<'_>) -> bool {
+    !request.keep_alive() && !request.framing().has_body() && !downstream.has_unread()
 }

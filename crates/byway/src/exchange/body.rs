@@ -1,6 +1,6 @@
-//! Body: passes one message body from one connection to the other, decoded and framed again.
+//! Body: passes one message body on, from its source to its sink.
 //!
-//! In:    the framing of each side, and both connections.
+//! In:    a source and a sink, each with its own framing.
 //! Out:   every byte of the body once, in order, then the trailers; or why it stopped and on which
 //!        side.
 //! Never: buffers a body, or ends one that its sender has not ended.
@@ -8,26 +8,18 @@
 use std::task::{Context, Poll, ready};
 
 use byway_dial::{Broken, Read};
-use byway_h1::{BodyDecoder, Step, write};
-use byway_head::{Framed, Malformed, is_alias};
+use byway_head::{Field, Malformed, is_alias};
 use byway_relay::Splice;
 
 use super::replay::Replay;
-use crate::http::conn::Conn;
+use crate::http::body::{BodyError, Part, Sink, Source};
 
 /// One body in transfer.
 pub struct BodyTransfer {
-    decoder: BodyDecoder,
-    chunked: bool,
-    /// Bytes of the current outgoing chunk that are still to be passed on.
-    chunk_left: usize,
     ended: bool,
     held_back: bool,
     moved: u64,
     most: Option<u64>,
-    /// Once the receiver's connection has sent this many bytes, short data is appended to the
-    /// queue, so that one plain write sends both.
-    joins_from: u64,
     /// Bytes of the body in a kernel pipe, between two plain sockets.
     splice: Option<Splice>,
     replay: Replay,
@@ -35,50 +27,17 @@ pub struct BodyTransfer {
     drops_aliases: bool,
 }
 
-/// Why a transfer stopped before its end.
-#[derive(Debug)]
-pub enum BodyError {
-    /// The sender's connection broke.
-    From(Broken),
-    /// The sender finished in the middle of the body.
-    Truncated,
-    /// The sender broke the framing.
-    Malformed(Malformed),
-    /// The sender sent more than the limit.
-    TooLarge,
-    /// The receiver's connection broke.
-    To(Broken),
-}
-
 impl BodyTransfer {
-    /// A body framed as `from` that is sent framed as `to`. `most` limits its bytes.
-    pub fn new(from: Framed, to: Framed, limits: &byway_head::Limits, most: Option<u64>) -> Self {
-        let decoder = BodyDecoder::new(from, limits);
-        let chunked = to == Framed::Chunked;
+    /// A body of which nothing has passed. `most` limits its bytes.
+    pub fn new(most: Option<u64>) -> Self {
         Self {
-            decoder,
-            chunked,
-            chunk_left: 0,
             ended: false,
             held_back: false,
             moved: 0,
             most,
-            joins_from: u64::MAX,
             splice: None,
             replay: Replay::Off,
             drops_aliases: false,
-        }
-    }
-
-    /// Appends short data to what is queued before it. Data counts as moved once it is queued. A
-    /// request body does this from the moment that a byte of its head has been sent
-    /// ([`start_over`](Self::start_over)): before that the body must stay unread, since the whole
-    /// request may still go to another upstream.
-    #[must_use]
-    pub fn gathering(self) -> Self {
-        Self {
-            joins_from: 0,
-            ..self
         }
     }
 
@@ -117,28 +76,20 @@ impl BodyTransfer {
 
     /// Starts at a receiver whose queue holds the head, with what was sent to another receiver
     /// before. Call it only if [`can_start_over`](Self::can_start_over) is true.
-    pub fn start_over(&mut self, to: &mut Conn) {
-        (self.chunk_left, self.held_back) = (0, false);
-        self.joins_from = to.sent_bytes() + 1;
-        let kept = self.replay.bytes();
-        let (data, trailers) = kept
+    ///
+    /// # Errors
+    /// If a trailer cannot be written for this receiver.
+    pub fn start_over(&mut self, to: &mut impl Sink) -> Result<(), Malformed> {
+        self.held_back = false;
+        let (data, trailers) = self
+            .replay
+            .bytes()
             .split_at_checked(usize::try_from(self.moved).unwrap_or_default())
             .unwrap_or_default();
-        let out = to.queue();
-        if !self.chunked {
-            return out.extend_from_slice(data);
-        }
-        if !data.is_empty() {
-            write::chunk_prefix(out, data.len());
-            out.extend_from_slice(data);
-            out.extend_from_slice(write::CHUNK_SUFFIX);
-        }
-        if self.ended {
-            out.extend_from_slice(if trailers.is_empty() {
-                NO_TRAILERS
-            } else {
-                trailers
-            });
+        to.queue_data(data);
+        match self.ended {
+            true => to.end(kept_fields(trailers)),
+            false => Ok(()),
         }
     }
 
@@ -163,8 +114,8 @@ impl BodyTransfer {
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Conn,
-        to: &mut Conn,
+        from: &mut impl Source,
+        to: &mut impl Sink,
     ) -> Poll<Result<(), BodyError>> {
         let mut budget = BUDGET_BYTES;
         loop {
@@ -179,17 +130,12 @@ impl BodyTransfer {
             if self.splice.is_some() {
                 budget = budget.saturating_sub(ready!(self.poll_drain(cx, to))?);
             }
-            match self
-                .decoder
-                .step(from.unread())
-                .map_err(BodyError::Malformed)?
-            {
-                Step::Data(n) => {
+            match from.part().map_err(BodyError::Malformed)? {
+                Part::Data(n) => {
                     budget = budget.saturating_sub(ready!(self.poll_data(cx, from, to, n))?)
                 }
-                Step::Skip(n) => from.consume(n),
-                Step::End(n) => self.end(from, to, n)?,
-                Step::More => ready!(self.poll_more(cx, from, to))?,
+                Part::End => self.end(from, to)?,
+                Part::More => ready!(self.poll_more(cx, from, to))?,
             }
         }
     }
@@ -199,61 +145,34 @@ impl BodyTransfer {
     fn poll_data(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Conn,
-        to: &mut Conn,
+        from: &mut impl Source,
+        to: &mut impl Sink,
         n: usize,
     ) -> Poll<Result<usize, BodyError>> {
         if self.most.is_some_and(|most| self.moved + n as u64 > most) {
             return Poll::Ready(Err(BodyError::TooLarge));
         }
-        if self.chunked && self.chunk_left == 0 {
-            write::chunk_prefix(to.queue(), n);
-            self.chunk_left = n;
-        }
-        let n = if self.chunked {
-            n.min(self.chunk_left)
-        } else {
-            n
-        };
-        let data = from.unread().get(..n).unwrap_or_default();
-        let may_join = to.sent_bytes() >= self.joins_from && !to.has_outflow();
-        let joins = may_join && to.has_queued() && to.queued_bytes() + n <= JOIN_BYTES;
-        let sent = if joins {
-            to.queue().extend_from_slice(data);
-            n
-        } else {
-            self.held_back = true;
-            let sent = ready!(to.poll_send(cx, data)).map_err(BodyError::To)?;
-            self.held_back = false;
-            sent
-        };
-        self.decoder.taken(sent);
+        let data = from.data().get(..n).unwrap_or_default();
+        self.held_back = true;
+        let sent = ready!(to.poll_data(cx, data)).map_err(BodyError::To)?;
+        self.held_back = false;
         self.replay.note(data.get(..sent).unwrap_or_default());
-        from.consume(sent);
+        from.taken(sent);
         self.moved += sent as u64;
-        if self.chunked {
-            self.chunk_left -= sent;
-            if self.chunk_left == 0 {
-                to.queue().extend_from_slice(write::CHUNK_SUFFIX);
-            }
-        }
         Poll::Ready(Ok(sent))
     }
 
-    fn end(&mut self, from: &mut Conn, to: &mut Conn, n: usize) -> Result<(), BodyError> {
-        if self.chunked {
-            let out = to.queue();
-            let before = out.len();
-            let trailers = self.decoder.trailers(from.unread());
-            let passing =
-                trailers.filter(|trailer| !(self.drops_aliases && is_alias(trailer.name)));
-            write::last_chunk(out, passing).map_err(BodyError::Malformed)?;
-            let end = out.get(before..).unwrap_or_default();
-            if end != NO_TRAILERS {
-                self.replay.note(end);
+    fn end(&mut self, from: &mut impl Source, to: &mut impl Sink) -> Result<(), BodyError> {
+        let drops_aliases = self.drops_aliases;
+        let is_passed = |trailer: &Field<'_>| !(drops_aliases && is_alias(trailer.name));
+        to.end(from.trailers().filter(is_passed))
+            .map_err(BodyError::Malformed)?;
+        for trailer in from.trailers().filter(is_passed) {
+            for part in [trailer.name, b": ", trailer.value, b"\r\n"] {
+                self.replay.note(part);
             }
         }
-        from.consume(n);
+        from.finish();
         self.ended = true;
         Ok(())
     }
@@ -263,66 +182,52 @@ impl BodyTransfer {
     fn poll_more(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Conn,
-        to: &mut Conn,
+        from: &mut impl Source,
+        to: &mut impl Sink,
     ) -> Poll<Result<(), BodyError>> {
         self.held_back = to.poll_push_out(cx).map_err(BodyError::To)?.is_pending();
-        let read = match self.spliceable_bytes(from, to) {
-            Some(most) => self.poll_splice(cx, from, most),
-            None => from.poll_fill(cx),
-        };
-        match ready!(read).map_err(BodyError::From)? {
-            Read::Data(_) => Poll::Ready(Ok(())),
-            Read::Fin => self.eof(from, to),
+        match self.take_pipe(from, to) {
+            Some((splice, most)) => self.poll_splice(cx, from, splice, most),
+            None => from.poll_more(cx),
         }
     }
 
-    /// How many bytes may go through a kernel pipe now. None unless both sides are plain sockets,
-    /// all that was read or queued has been sent, the body needs no new framing, no counting
-    /// against a limit and no copy, and is, or has proved to be, large.
-    fn spliceable_bytes(&self, from: &Conn, to: &Conn) -> Option<usize> {
-        let left = match (self.decoder.remaining(), self.decoder.is_until_close()) {
-            (Some(left), _) if left >= SPLICE_FROM_BYTES => left,
-            (None, true) if self.moved >= SPLICE_FROM_BYTES => u64::MAX,
-            _ => return None,
-        };
+    /// A kernel pipe, and how many bytes may go through it now. None unless both sides allow it, the
+    /// body needs no counting against a limit and no copy, and is, or has proved to be, large.
+    fn take_pipe(&self, from: &impl Source, to: &mut impl Sink) -> Option<(Splice, usize)> {
+        let left = from.spliceable(self.moved)?;
         let counted = self
             .most
             .is_some_and(|most| self.moved.saturating_add(left) > most);
-        let clear = !self.chunked
-            && !counted
-            && !self.is_kept()
-            && !to.has_queued()
-            && from.unread().is_empty();
-        (clear && from.is_plain() && to.is_plain())
-            .then(|| usize::try_from(left).unwrap_or(usize::MAX))
+        let clear = !counted && !self.is_kept() && to.socket().is_some();
+        let splice = clear.then(Splice::take).flatten()?;
+        Some((splice, usize::try_from(left).unwrap_or(usize::MAX)))
     }
 
-    /// Reads bytes of the body into a pipe; without a pipe, into the buffer.
+    /// Reads bytes of the body into a pipe.
     fn poll_splice(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Conn,
+        from: &mut impl Source,
+        mut splice: Splice,
         most: usize,
-    ) -> Poll<Result<Read, Broken>> {
-        let Some(mut splice) = Splice::take() else {
-            return from.poll_fill(cx);
+    ) -> Poll<Result<(), BodyError>> {
+        let Some(socket) = from.socket() else {
+            return from.poll_more(cx);
         };
-        let read = ready!(splice.poll_fill(cx, from.stream(), most))?;
-        if let Read::Data(n) = read {
-            from.read_small();
-            self.decoder.taken(n);
+        let read = ready!(splice.poll_fill(cx, socket, most)).map_err(BodyError::From)?;
+        if matches!(read, Read::Data(_)) {
             self.replay.lose();
             self.splice = Some(splice);
         }
-        Poll::Ready(Ok(read))
+        Poll::Ready(from.spliced(&read))
     }
 
     /// Sends what is in the pipe, and returns the empty pipe.
     fn poll_drain(
         &mut self,
         cx: &mut Context<'_>,
-        to: &mut Conn,
+        to: &mut impl Sink,
     ) -> Poll<Result<usize, BodyError>> {
         let Some(splice) = &mut self.splice else {
             return Poll::Ready(Ok(0));
@@ -330,8 +235,12 @@ impl BodyTransfer {
         let mut drained = 0;
         while !splice.is_empty() {
             self.held_back = true;
-            let n = ready!(splice.poll_drain(cx, to.stream())).map_err(BodyError::To)?;
-            to.count_sent(n);
+            let Some(socket) = to.socket() else {
+                let lost = std::io::ErrorKind::NotConnected;
+                return Poll::Ready(Err(BodyError::To(Broken::Io(lost.into()))));
+            };
+            let n = ready!(splice.poll_drain(cx, socket)).map_err(BodyError::To)?;
+            to.spliced(n);
             self.moved += n as u64;
             drained += n;
         }
@@ -339,24 +248,18 @@ impl BodyTransfer {
         self.splice = None;
         Poll::Ready(Ok(drained))
     }
-
-    fn eof(&mut self, from: &mut Conn, to: &mut Conn) -> Poll<Result<(), BodyError>> {
-        Poll::Ready(match self.decoder.eof() {
-            Ok(()) => self.end(from, to, 0),
-            Err(_truncated) => Err(BodyError::Truncated),
-        })
-    }
 }
 
-/// Up to this size, a copy costs less than `writev` costs over `write`.
-const JOIN_BYTES: usize = 8 * 1024;
-
-/// Splices a body, or the rest of one, from this size: below it the two additional system calls
-/// cost more than the copy.
-const SPLICE_FROM_BYTES: u64 = 32 * 1024;
+/// The fields of lines that [`BodyTransfer::end`] has kept.
+fn kept_fields(lines: &[u8]) -> impl Iterator<Item = Field<'_>> {
+    let lines = lines.split_inclusive(|byte| *byte == b'\n');
+    lines.filter_map(|line| {
+        let line = line.strip_suffix(b"\r\n")?;
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let (name, value) = (line.get(..colon)?, line.get(colon + 2..)?);
+        Some(Field { name, value })
+    })
+}
 
 /// Bytes that one poll may move before other tasks of the worker run.
 const BUDGET_BYTES: usize = 1024 * 1024;
-
-/// The end of a chunked body without trailers (RFC 9112 section 7.1).
-const NO_TRAILERS: &[u8] = b"0\r\n\r\n";

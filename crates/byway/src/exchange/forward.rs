@@ -13,19 +13,21 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use byway_dial::{Read, Stream};
+use byway_dial::Stream;
 use byway_head::{Framed, HeadOut, Request};
 use byway_pool::{Client, Pool};
 use tokio::time::Instant;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Destination};
 use super::body::BodyTransfer;
 use super::client_gone::unless_gone;
 use super::connection_options::refuse_end_to_end;
+use super::downstream::Downstream;
 use super::failure::AttemptFailure;
 use super::head::{self, RequestRules};
 use super::lazy_timer::LazyTimer;
 use super::retry::{Failed, Tries, is_repeatable, kept_bytes};
+use super::upstream::Upstream;
 use crate::config::{HostMode, LimitsPlan};
 use crate::fault::{Fault, Reason, Who, malformed};
 use crate::http::conn::Conn;
@@ -141,7 +143,7 @@ impl Moved {
 /// with it.
 pub async fn forward(
     exchange: &ExchangeRequest<'_>,
-    downstream: &mut Conn,
+    downstream: &mut Downstream<'_>,
     timer: &mut LazyTimer,
     moved: &mut Moved,
 ) -> Result<After, Fault> {
@@ -164,15 +166,15 @@ pub async fn forward(
     loop {
         let borrowed = {
             let borrowing = pin!(exchange.borrow(&mut selection, &mut moved.timing));
-            unless_gone(downstream.stream(), borrowing).await
+            unless_gone(|cx| downstream.poll_broken(cx), borrowing).await
         };
         let failure = match borrowed {
-            Ok(borrowed) => {
-                moved.timing.connected(borrowed.lease.reused());
-                moved.reports = borrowed.lease.reports().cloned();
-                let mut attempt = Attempt::new(exchange, &mut upload, &borrowed.lease, downstream);
+            Ok((upstream, to)) => {
+                moved.timing.connected(upstream.reused());
+                moved.reports = upstream.reports().cloned();
+                let mut attempt = Attempt::new(exchange, &mut upload, &upstream, downstream);
                 match attempt
-                    .run(borrowed, downstream, &mut tries, timer, moved)
+                    .run(upstream, to, downstream, &mut tries, timer, moved)
                     .await
                 {
                     Ok(after) => return Ok(after),
@@ -218,7 +220,7 @@ struct Selection<'a> {
 /// head is complete.
 async fn gather_short_body(
     exchange: &ExchangeRequest<'_>,
-    downstream: &mut Conn,
+    downstream: &mut Downstream<'_>,
     timer: &mut LazyTimer,
 ) -> Result<(), Fault> {
     let Framed::Length(length) = exchange.request.framing() else {
@@ -227,26 +229,19 @@ async fn gather_short_body(
     let enough = usize::try_from(length)
         .unwrap_or(usize::MAX)
         .min(GATHERED_BYTES);
-    if exchange.request.expects_continue() || downstream.unread().len() >= enough {
+    if exchange.request.expects_continue() {
         return Ok(());
     }
-    let deadline = Instant::now() + GATHERING;
-    poll_fn(|cx| {
-        while downstream.unread().len() < enough {
-            match downstream.poll_fill(cx) {
-                Poll::Ready(Ok(Read::Data(_))) => {}
-                Poll::Ready(Ok(Read::Fin) | Err(_)) => {
-                    let detail = "the client closed within its request body";
-                    return Poll::Ready(Err(Fault::new(
-                        Who::Downstream,
-                        Reason::ClosedEarly,
-                        detail,
-                    )));
-                }
-                Poll::Pending => return timer.poll_at(cx, deadline).map(Ok),
-            }
+    let mut deadline = None;
+    poll_fn(|cx| match downstream.poll_gathered(cx, enough) {
+        Poll::Ready(gathered) => Poll::Ready(gathered.map_err(|_| {
+            let detail = "the client closed within its request body";
+            Fault::new(Who::Downstream, Reason::ClosedEarly, detail)
+        })),
+        Poll::Pending => {
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + GATHERING);
+            timer.poll_at(cx, deadline).map(Ok)
         }
-        Poll::Ready(Ok(()))
     })
     .await
 }
@@ -286,9 +281,8 @@ impl ExchangeRequest<'_> {
     }
 
     fn upload(&self) -> BodyTransfer {
-        let framed = self.request.framing();
         let kept = kept_bytes(&self.request, &self.allowed.plan().retry);
-        BodyTransfer::new(framed, framed, &codec_limits(self.limits), self.max_body)
+        BodyTransfer::new(self.max_body)
             .without_aliases(self.forwarded.is_some())
             .keeping(kept)
     }
@@ -348,26 +342,30 @@ impl ExchangeRequest<'_> {
         &self,
         selection: &mut Selection<'_>,
         timing: &mut Timing,
-    ) -> Result<Borrowed, Fault> {
+    ) -> Result<(Upstream, Destination), Fault> {
         let want = Want {
             fresh: selection.fresh,
             upgrade: self.upgrade().is_some(),
             client: self.client,
         };
-        match (&mut selection.walk, &self.origin) {
+        let Borrowed {
+            lease,
+            authority,
+            slot,
+        } = match (&mut selection.walk, &self.origin) {
             (Some(walk), _) => {
-                pooled::lease(self.engine, self.pool, walk, self.allowed, want, timing).await
+                pooled::lease(self.engine, self.pool, walk, self.allowed, want, timing).await?
             }
             (None, Some(origin)) => {
                 pooled::lease_egress(self.engine, self.pool, origin, self.allowed, want, timing)
-                    .await
+                    .await?
             }
-            (None, None) => Err(Fault::new(
-                Who::Us,
-                Reason::Internal,
-                "an egress exchange without an origin",
-            )),
-        }
+            (None, None) => {
+                let detail = "an egress exchange without an origin";
+                return Err(Fault::new(Who::Us, Reason::Internal, detail));
+            }
+        };
+        Ok((Upstream::h1(lease), Destination { authority, slot }))
     }
 
     /// The protocol to upgrade to: not together with a body, and never h2c (its requests would

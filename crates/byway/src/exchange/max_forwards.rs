@@ -2,14 +2,12 @@
 //! request may pass (RFC 9110 section 7.6.2).
 //!
 //! In:    a request.
-//! Out:   whether it ends here, the number to send on, and the response of the last hop.
+//! Out:   whether it ends here, and the number to send on.
 //! Never: touches the field of any other method, or reflects a request (TRACE) with the secrets in
 //!        it.
 
-use byway_h1::write;
 use byway_head::Request;
 
-use super::date;
 use crate::fault::{Fault, Reason, Who};
 
 /// The methods that an edge or egress passes on.
@@ -57,19 +55,6 @@ pub fn counted_down(method: &[u8], name: &[u8], value: &[u8]) -> Option<u32> {
         .parse::<u32>()
         .unwrap_or(u32::MAX);
     Some(left.saturating_sub(1))
-}
-
-/// The response to an OPTIONS that ends here.
-pub fn answer(out: &mut Vec<u8>, close: bool) {
-    // Names and values are constants and well-formed.
-    let _ = write::status_line(out, 200, b"OK");
-    let _ = write::field(out, b"Allow", ALLOW.as_bytes());
-    let _ = write::field(out, b"Date", &date::now());
-    let _ = write::field(out, b"Content-Length", b"0");
-    if close {
-        let _ = write::field(out, b"Connection", b"close");
-    }
-    write::end_of_head(out);
 }
 
 fn is_counted(method: &[u8]) -> bool {

@@ -2,8 +2,9 @@
 //!
 //! `forward` carries one request, `attempt` is one try of it, `failure` why a try failed; `retry`
 //! decides whether there is another, with the body that `replay` has kept; `head` selects the
-//! fields that are passed on, `body` passes the bodies, `answer` writes Byway's own responses,
-//! `discard` drops a response that is not passed on. `path` is the one interpretation of a path,
+//! fields that are passed on, `body` passes the bodies from one side to the other, `answer` writes
+//! Byway's own responses. `downstream` and `upstream` are the two sides in any version of HTTP; what
+//! is above knows none. `path` is the one interpretation of a path,
 //! `deadline` limits pauses, `min_rate` slow clients, `lazy_timer` is the timer of both;
 //! `client_gone` ends work for a client that has left, `recall` an exchange that holds up others.
 //! `keep_alive` decides how long an upstream connection is kept, `connection_options` is what
@@ -17,7 +18,7 @@ pub mod client_gone;
 pub mod connection_options;
 pub mod date;
 pub mod deadline;
-pub mod discard;
+pub mod downstream;
 pub mod failure;
 pub mod forward;
 pub mod head;
@@ -31,6 +32,7 @@ mod recall;
 pub mod replay;
 pub mod request_id;
 pub mod retry;
+pub mod upstream;
 
 #[cfg(test)]
 mod tests;

@@ -7,22 +7,19 @@
 
 use std::task::Context;
 
-use byway_pool::Lease;
-
+use super::upstream::Upstream;
 use crate::fault::{Fault, Reason, Who};
-use crate::http::conn::Conn;
-use crate::outbound::pooled::PoolKey;
 
 /// Call it whenever an exchange has to wait: for its client, with the progress so far, or only for
 /// its upstream.
 pub(super) fn recalled(
     cx: &Context<'_>,
-    lease: &mut Lease<PoolKey, Conn>,
+    upstream: &mut Upstream,
     awaits_client: bool,
     progress: u64,
 ) -> Option<Fault> {
     let moved = awaits_client.then_some(progress);
-    lease.poll_recalled(cx, moved).is_ready().then(|| {
+    upstream.poll_recalled(cx, moved).is_ready().then(|| {
         let detail = "other clients wait for the upstream, and this client held more than its share of the connections to \
                       it and kept this one waiting";
         Fault::new(Who::Us, Reason::ClientShare, detail)

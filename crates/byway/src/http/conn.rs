@@ -13,7 +13,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use byway_dial::{Broken, Pipe, Read, Stream};
-use byway_h1::HeadWriter;
 use byway_pool::Probe;
 use byway_relay::buffer::Growth;
 use byway_relay::{Buffer, DrainError, Outflow, Size};
@@ -148,11 +147,11 @@ impl Conn {
     /// Those of `write`.
     pub fn try_queue<E>(
         &mut self,
-        write: impl FnOnce(&mut HeadWriter<'_>) -> Result<(), E>,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
         let queue = self.queue();
         let before = queue.len();
-        let written = write(&mut HeadWriter(queue));
+        let written = write(queue);
         if written.is_err() {
             queue.truncate(before);
         }

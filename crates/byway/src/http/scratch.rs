@@ -9,7 +9,9 @@
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
-use byway_h1::{RequestParser, ResponseParser};
+use byway_h1::RequestParser;
+
+use super::h1_body::H1Response;
 
 /// How many of one kind a thread keeps at most.
 pub const KEPT: usize = 256;
@@ -94,7 +96,7 @@ macro_rules! recycle {
 }
 
 recycle!(RequestParser, |head| head.clear());
-recycle!(ResponseParser, |head| head.clear());
+recycle!(H1Response, |response| response.clear());
 recycle!(ScratchBytes, |bytes| {
     bytes.0.clear();
     bytes.0.shrink_to(KEPT_BYTES);

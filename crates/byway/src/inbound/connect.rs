@@ -11,9 +11,10 @@ use byway_dial::Target;
 use byway_head::{Framed, Request, TargetForm};
 
 use super::tunnel::Tunnel;
+use crate::exchange::answer;
 use crate::exchange::client_gone::unless_gone;
+use crate::exchange::downstream::Downstream;
 use crate::fault::{Fault, Reason, Who};
-use crate::http::conn::Conn;
 use crate::outbound::{self, Engine};
 use crate::route::Allowed;
 
@@ -57,7 +58,7 @@ pub fn target(request: &Request<'_>) -> Result<Target, Fault> {
 /// The fault to respond with; nothing was sent yet.
 pub async fn open(
     engine: &Engine,
-    downstream: &mut Conn,
+    downstream: &mut Downstream<'_>,
     request: &Request<'_>,
     allowed: &Allowed,
 ) -> Result<Box<Tunnel>, Fault> {
@@ -66,10 +67,12 @@ pub async fn open(
             "CONNECT has no body: Content-Length and Transfer-Encoding are refused with it";
         return Err(Fault::new(Who::Downstream, Reason::ConnectWithBody, detail));
     }
-    let dialled = unless_gone(downstream.stream(), pin!(outbound::open(engine, allowed))).await?;
-    downstream
-        .queue()
-        .extend_from_slice(b"HTTP/1.1 200 Connection established\r\n\r\n");
+    let dialled = unless_gone(
+        |cx| downstream.poll_broken(cx),
+        pin!(outbound::open(engine, allowed)),
+    )
+    .await?;
+    answer::queue_connected(downstream);
     Ok(Box::new(Tunnel::opened(
         dialled.stream,
         allowed.clone(),

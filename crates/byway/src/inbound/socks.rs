@@ -13,7 +13,7 @@ use byway_dial::socks::{
     Command, Greeting, Login, LoginStatus, Method, MethodChoice, Parsed, Reply, Reply4, ReplyCode,
     ReplyCode4, Request, Request4, SocksError,
 };
-use byway_dial::{Dialled, Read, Target};
+use byway_dial::{Dialled, Pipe, Read, Target};
 use tokio::time::timeout;
 
 use super::context::{ConnectionContext, ConnectionInfo};
@@ -105,7 +105,7 @@ impl SocksConnection<'_> {
                 self.info.peer,
                 &socks_request
             ));
-            unless_gone(self.downstream.stream(), dialling).await
+            unless_gone(|cx| self.downstream.stream().poll_broken(cx), dialling).await
         };
         match opened {
             Ok((dialled, allowed)) => {

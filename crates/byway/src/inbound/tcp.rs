@@ -7,6 +7,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use byway_dial::Pipe;
 use byway_relay::Early;
 
 use super::context::{Accepted, ConnectionContext};
@@ -40,7 +41,7 @@ pub async fn serve(
         let dialled = outbound::open(context.engine(), &allowed).await?;
         Ok::<_, Fault>((dialled, allowed))
     };
-    let opened = unless_gone(&mut stream, pin!(opening)).await;
+    let opened = unless_gone(|cx| stream.poll_broken(cx), pin!(opening)).await;
     match opened {
         // Plain TCP cannot carry an error message: the client gets a reset.
         Err(fault) => {

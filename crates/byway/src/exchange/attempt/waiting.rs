@@ -9,17 +9,14 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
-use byway_dial::Pipe;
-use byway_pool::Lease;
-
 use super::Attempt;
 use crate::exchange::deadline::{Exceeded, Flow, Waiting};
+use crate::exchange::downstream::Downstream;
 use crate::exchange::failure::{client_left, not_read, too_slow};
 use crate::exchange::lazy_timer::LazyTimer;
 use crate::exchange::recall::recalled;
+use crate::exchange::upstream::Upstream;
 use crate::fault::{Fault, Reason, Who};
-use crate::http::conn::Conn;
-use crate::outbound::pooled::PoolKey;
 
 /// Why a wait of an exchange ended.
 pub(super) enum WaitEnd {
@@ -35,8 +32,8 @@ impl Attempt<'_> {
     pub(super) fn poll_ended(
         &mut self,
         cx: &mut Context<'_>,
-        downstream: &mut Conn,
-        upstream: &mut Lease<PoolKey, Conn>,
+        downstream: &mut Downstream<'_>,
+        upstream: &mut Upstream,
         timer: &mut LazyTimer,
         waiting: &Waiting,
     ) -> Poll<WaitEnd> {
@@ -57,7 +54,7 @@ impl Attempt<'_> {
         if !self.deadlines.watches_client() {
             return Poll::Pending;
         }
-        let broken = ready!(downstream.stream().poll_broken(cx));
+        let broken = ready!(downstream.poll_broken(cx));
         Poll::Ready(WaitEnd::Fault(client_left(&broken)))
     }
 
@@ -87,7 +84,7 @@ impl Attempt<'_> {
     }
 
     /// The state of the response. Heads count: everything delivered since the attempt began.
-    fn download_flow(&self, downstream: &Conn, awaits_client: bool) -> Flow {
+    fn download_flow(&self, downstream: &Downstream<'_>, awaits_client: bool) -> Flow {
         Flow {
             bytes: downstream.left_bytes().saturating_sub(self.left_before),
             awaits_client,
@@ -96,7 +93,11 @@ impl Attempt<'_> {
 
     /// What the exchange waits for until a response head is complete. Bytes that were only queued
     /// do not count as moved.
-    pub(super) fn waiting_for_head(&self, downstream: &Conn, upstream: &Conn) -> Waiting {
+    pub(super) fn waiting_for_head(
+        &self,
+        downstream: &Downstream<'_>,
+        upstream: &Upstream,
+    ) -> Waiting {
         let (over, held_back) = (self.upload_is_over(), self.upload.is_held_back());
         let uploads = !over && (held_back || self.may_send_body());
         Waiting {
@@ -104,7 +105,7 @@ impl Attempt<'_> {
             upload: self.upload_flow(),
             download: self.download_flow(downstream, false),
             response_bytes: 0,
-            awaits_head: !uploads || !upstream.unread().is_empty(),
+            awaits_head: !uploads || upstream.has_partial_head(),
             is_silent: over || held_back,
         }
     }
@@ -113,8 +114,8 @@ impl Attempt<'_> {
     /// its body. Bytes that an outflow has taken are progress, and so are those it has delivered.
     pub(super) fn waiting_for_bodies(
         &self,
-        downstream: &Conn,
-        upstream: &Conn,
+        downstream: &Downstream<'_>,
+        upstream: &Upstream,
         response_bytes: u64,
         awaits_reader: bool,
     ) -> Waiting {
@@ -166,7 +167,7 @@ impl Attempt<'_> {
     /// Sends what is queued, or what an outflow holds, while the client reads any of it.
     pub(super) async fn flush(
         &mut self,
-        downstream: &mut Conn,
+        downstream: &mut Downstream<'_>,
         timer: &mut LazyTimer,
     ) -> Result<(), Fault> {
         self.deadlines.end_upload();

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// Slots that a thread keeps at most, of about 2.5 KiB each.
+/// Slots that a thread keeps at most, of less than 4 KiB each.
 const KEPT: usize = 256;
 
 /// The free slots of one thread.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use byway_dial::Read;
 use byway_h1::{Parsed, RequestParser};
+use byway_head::Framed;
 use byway_pool::Client;
 use tokio::time::Instant;
 
@@ -20,10 +21,11 @@ use super::super::context::{Accepted, ConnectionContext, ConnectionInfo};
 use super::super::tunnel;
 use super::client;
 use super::future_pool::{self, FuturePool};
-use super::request::{self, Downstream, RequestContext, Then};
+use super::request::{self, RequestContext, Then};
 use super::request_log::RequestLog;
 use crate::config::{FrontendPlan, LimitsPlan, Plan};
-use crate::exchange::answer::{self, ResponseOptions};
+use crate::exchange::answer::{self, Answer, ResponseOptions};
+use crate::exchange::downstream::Downstream;
 use crate::exchange::forward::{Moved, codec_limits};
 use crate::exchange::head::IpText;
 use crate::exchange::lazy_timer::LazyTimer;
@@ -306,7 +308,9 @@ impl Http1Connection {
             head_only: false,
         };
         let mut moved = Moved::begun(Instant::now());
-        moved.down = answer::fault(self.downstream.queue(), fault, &options);
+        let codec = codec_limits(&listener.limits);
+        let mut downstream = Downstream::h1(&mut self.downstream, Framed::None, &codec);
+        moved.down = answer::queue(&mut downstream, &Answer::Fault(fault), &options);
         moved.status = fault.status();
         let request_log = RequestLog {
             context: &self.context,
@@ -336,11 +340,10 @@ impl Http1Connection {
             listener_metrics: &self.listener_metrics,
             is_last: self.served >= frontend.limits.requests_per_connection,
         };
-        let downstream = Downstream {
-            conn: &mut self.downstream,
-            timer: &mut self.timer,
-        };
-        request::serve(&cx, text.index.view(&text.bytes.0), downstream).await
+        let request = text.index.view(&text.bytes.0);
+        let codec = codec_limits(&frontend.limits);
+        let mut downstream = Downstream::h1(&mut self.downstream, request.framing(), &codec);
+        request::serve(&cx, request, &mut downstream, &mut self.timer).await
     }
 
     fn info(&self) -> ConnectionInfo {
@@ -354,4 +357,19 @@ impl Http1Connection {
 fn slow_head(limit: Duration) -> Fault {
     let detail = format!("the request head was not complete within head_timeout, {limit:?}");
     Fault::new(Who::Downstream, Reason::RequestHead, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_bytes<J, F>(_: fn(J) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_future_of_a_request_does_not_grow() {
+        let bytes = future_bytes(RequestJob::answer);
+        assert!(bytes <= 3_900, "{bytes} bytes");
+    }
 }

@@ -20,15 +20,17 @@ use super::super::context::{ConnectionContext, ConnectionInfo};
 use super::super::tunnel::{self, Tunnel};
 use super::super::{connect, credentials};
 use super::request_log::RequestLog;
-use super::{client, guards, respond};
+use super::respond::respond;
+use super::{client, guards};
 use crate::config::{EdgePlan, EgressPlan, FrontendPlan, Plan, Role};
+use crate::exchange::answer::Answer;
+use crate::exchange::downstream::Downstream;
 use crate::exchange::forward::{After, ExchangeRequest, Moved, forward};
 use crate::exchange::head::{Forwarded, IpText};
 use crate::exchange::lazy_timer::LazyTimer;
 use crate::exchange::request_id::RequestId;
 use crate::exchange::{max_forwards, path};
 use crate::fault::{Fault, Reason, Who};
-use crate::http::conn::Conn;
 use crate::observe::ending::Ending;
 use crate::observe::metrics::ListenerMetrics;
 use crate::outbound::pooled::PoolKey;
@@ -48,12 +50,6 @@ pub(super) struct RequestContext<'a> {
     pub(super) listener_metrics: &'a ListenerMetrics,
     /// Whether no request may follow this one on the connection.
     pub(super) is_last: bool,
-}
-
-/// Where the request came from and its response goes.
-pub(super) struct Downstream<'a> {
-    pub(super) conn: &'a mut Conn,
-    pub(super) timer: &'a mut LazyTimer,
 }
 
 /// A request, with what the log needs.
@@ -97,6 +93,8 @@ enum What<'r> {
 
 /// How a request was served.
 enum Served {
+    /// By a response made here; `None` if the client has not taken it.
+    Answered(Option<Then>),
     Exchange(After),
     Tunnel(Box<Tunnel>),
 }
@@ -108,7 +106,8 @@ enum Served {
 pub(super) async fn serve(
     cx: &RequestContext<'_>,
     request: Request<'_>,
-    mut downstream: Downstream<'_>,
+    downstream: &mut Downstream<'_>,
+    timer: &mut LazyTimer,
 ) -> Then {
     let header = ReceivedRequest {
         request,
@@ -118,18 +117,18 @@ pub(super) async fn serve(
     let mut moved = Moved::begun(header.begun);
     let served = match &cx.frontend.role {
         Role::Edge(edge) => match ask_edge(cx, &header, edge) {
-            Ok(asked) => perform(cx, &header, &mut downstream, asked, &mut moved).await,
+            Ok(asked) => perform(cx, &header, downstream, timer, asked, &mut moved).await,
             Err(fault) => Err(fault),
         },
         Role::Egress(egress) => match ask_egress(cx, &header, egress, &mut moved) {
-            Ok(asked) => perform(cx, &header, &mut downstream, asked, &mut moved).await,
+            Ok(asked) => perform(cx, &header, downstream, timer, asked, &mut moved).await,
             Err(fault) => Err(fault),
         },
         // A reload has turned the listener into one of another role: these bytes are not meant for
         // it.
         _ => return Then::Close,
     };
-    conclude(cx, &header, &mut downstream, served, &mut moved).await
+    conclude(cx, &header, downstream, served, &mut moved).await
 }
 
 /// The guards of an edge. `None`: the request ends here (Max-Forwards).
@@ -212,17 +211,18 @@ async fn perform(
     cx: &RequestContext<'_>,
     header: &ReceivedRequest<'_>,
     downstream: &mut Downstream<'_>,
+    timer: &mut LazyTimer,
     asked: Option<Asked<'_>>,
     moved: &mut Moved,
 ) -> Result<Served, Fault> {
     let request = &header.request;
     let Some(asked) = asked else {
-        let after = respond::last_hop(cx, header, downstream).await;
-        return Ok(Served::Exchange(after));
+        let then = respond(cx, header, downstream, Answer::LastHop, moved).await;
+        return Ok(Served::Answered(then));
     };
     let (engine, allowed) = (cx.connection.engine(), asked.decide(cx)?);
     if matches!(request.target_form(), TargetForm::Authority) {
-        let opened = connect::open(engine, downstream.conn, request, &allowed).await;
+        let opened = connect::open(engine, downstream, request, &allowed).await;
         return opened.map(Served::Tunnel);
     }
     let limits = &cx.frontend.limits;
@@ -240,11 +240,7 @@ async fn perform(
             (origin, target, Some(forwarded), allowed.max_body())
         }
         What::Target(target) => {
-            if !downstream.conn.has_outflow()
-                && let Some(outflow) = tunnel::slow_reader_guard(engine, &allowed)
-            {
-                downstream.conn.send_through(outflow);
-            }
+            downstream.send_through(|| tunnel::slow_reader_guard(engine, &allowed));
             let origin = PoolKey::Egress {
                 generation: cx.plan.generation,
                 listener: cx.connection.settings.listener(),
@@ -271,7 +267,7 @@ async fn perform(
         is_last: cx.is_last,
         begun: header.begun,
     };
-    let after = forward(&exchange, downstream.conn, downstream.timer, moved).await?;
+    let after = forward(&exchange, downstream, timer, moved).await?;
     Ok(Served::Exchange(after))
 }
 
@@ -298,6 +294,12 @@ async fn conclude(
             cx.listener_metrics.note(200, 0, 0);
             return Then::Relay(Box::new(tunnel.used_by(moved.timing.user.take())));
         }
+        Ok(Served::Answered(Some(then))) => (then, None),
+        Ok(Served::Answered(None)) => {
+            let detail = "the client read no response";
+            let fault = Fault::new(Who::Downstream, Reason::ClosedEarly, detail);
+            (Then::Reset, Some(fault))
+        }
         Ok(Served::Exchange(after)) => match after {
             After::KeepAlive => (Then::Continue, None),
             After::Close => (Then::Close, None),
@@ -312,13 +314,14 @@ async fn conclude(
         // delivered.
         Err(fault)
             if fault.reason == Reason::ClosedEarly && fault.who == Who::Downstream
-                || downstream.conn.has_queued() =>
+                || downstream.has_queued() =>
         {
             (Then::Reset, Some(fault))
         }
         Err(fault) => {
-            let then = respond::fault(cx, header, downstream, &fault, moved).await;
-            (then, Some(fault))
+            let answer = Answer::Fault(&fault);
+            let then = respond(cx, header, downstream, answer, moved).await;
+            (then.unwrap_or(Then::Reset), Some(fault))
         }
     };
     record(cx, header, moved, fault.as_ref());

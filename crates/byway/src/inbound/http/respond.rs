@@ -1,47 +1,27 @@
 //! Respond: sends Byway's own response to a request, and decides about the connection.
 //!
-//! In:    a fault, or the end of a Max-Forwards.
+//! In:    what is answered.
 //! Out:   the response, sent; whether another request may follow.
 //! Never: leaves an unread body in front of the next request.
 
 use byway_head::TargetForm;
 use tokio::time::timeout;
 
-use super::request::{Downstream, ReceivedRequest, RequestContext, Then};
+use super::request::{ReceivedRequest, RequestContext, Then};
 use crate::config::Role;
-use crate::exchange::answer::{self, ResponseOptions};
-use crate::exchange::forward::{After, Moved};
-use crate::exchange::max_forwards;
-use crate::fault::{Fault, Reason, Who};
+use crate::exchange::answer::{self, Answer, ResponseOptions};
+use crate::exchange::downstream::Downstream;
+use crate::exchange::forward::Moved;
 
-/// Responds to an OPTIONS on its last hop (Max-Forwards: 0).
-pub(super) async fn last_hop(
+/// Sends the response to a request of which nothing was answered yet. `None`: the client has not
+/// taken it.
+pub(super) async fn respond(
     cx: &RequestContext<'_>,
     header: &ReceivedRequest<'_>,
     downstream: &mut Downstream<'_>,
-) -> After {
-    let close = must_close(cx, header);
-    max_forwards::answer(downstream.conn.queue(), close);
-    let sent = timeout(cx.frontend.limits.body_progress, downstream.conn.flush()).await;
-    match (sent, close) {
-        (Ok(Ok(())), true) => After::Close,
-        (Ok(Ok(())), false) => After::KeepAlive,
-        _ => After::Abort(Fault::new(
-            Who::Downstream,
-            Reason::ClosedEarly,
-            "the client read no response",
-        )),
-    }
-}
-
-/// Responds to a fault before which nothing was sent.
-pub(super) async fn fault(
-    cx: &RequestContext<'_>,
-    header: &ReceivedRequest<'_>,
-    downstream: &mut Downstream<'_>,
-    fault: &Fault,
+    answer: Answer<'_>,
     moved: &mut Moved,
-) -> Then {
+) -> Option<Then> {
     // Bytes after a CONNECT may have been sent early and be meant for the far side; they are not a
     // request.
     let connect = matches!(header.request.target_form(), TargetForm::Authority);
@@ -52,16 +32,14 @@ pub(super) async fn fault(
         close,
         head_only: header.request.method() == b"HEAD",
     };
-    let body_bytes = answer::fault(downstream.conn.queue(), fault, &options);
-    let sent = timeout(cx.frontend.limits.body_progress, downstream.conn.flush()).await;
-    if let Ok(Ok(())) = sent {
-        (moved.status, moved.down) = (fault.status(), body_bytes);
-    }
-    match (sent, close) {
-        (Ok(Ok(())), false) => Then::Continue,
-        (Ok(Ok(())), true) => Then::Close,
-        _ => Then::Reset,
-    }
+    let body_bytes = answer::queue(downstream, &answer, &options);
+    let sent = timeout(cx.frontend.limits.body_progress, downstream.flush()).await;
+    let Ok(Ok(())) = sent else { return None };
+    (moved.status, moved.down) = (answer.status(), body_bytes);
+    Some(match close {
+        true => Then::Close,
+        false => Then::Continue,
+    })
 }
 
 /// An unread body would have to be read before the next request: if there is one, the connection

@@ -1,0 +1,223 @@
+//! Downstream: where a request came from and its response goes, in any version of HTTP.
+//!
+//! In:    a connection, or a stream of one, whose request head has been read.
+//! Out:   the source of the request's body; a head, and the sink of the response's body.
+//! Never: reads a request head, or decides what becomes of the connection: the loop of each version
+//!        does.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+use byway_dial::{Broken, Pipe, Read};
+use byway_h1::HeadWriter;
+use byway_head::{Framed, Limits, Malformed};
+use byway_relay::Outflow;
+
+use super::body::BodyTransfer;
+use super::upstream::Upstream;
+use crate::http::body::{BodyError, Sink};
+use crate::http::conn::{Conn, Mark};
+use crate::http::h1_body::{H1Reading, H1Sink, H1Source, H1Writing};
+use crate::http::head::Head;
+
+/// See the head of the file.
+pub enum Downstream<'a> {
+    /// A connection of HTTP/1.
+    H1(H1Downstream<'a>),
+}
+
+/// A connection of HTTP/1 with one request on it.
+pub struct H1Downstream<'a> {
+    conn: &'a mut Conn,
+    request: H1Reading,
+    response: H1Writing,
+}
+
+impl H1Downstream<'_> {
+    /// The source of the request's body.
+    pub(super) fn source(&mut self) -> H1Source<'_> {
+        H1Source {
+            conn: self.conn,
+            reading: &mut self.request,
+        }
+    }
+
+    /// The sink of the response's body.
+    pub(super) fn sink(&mut self) -> H1Sink<'_> {
+        H1Sink {
+            conn: self.conn,
+            writing: &mut self.response,
+        }
+    }
+}
+
+impl<'a> Downstream<'a> {
+    /// A connection of HTTP/1. Its next unread byte belongs to the body of a request, which is
+    /// framed like this.
+    pub fn h1(conn: &'a mut Conn, framed: Framed, limits: &Limits) -> Self {
+        Self::H1(H1Downstream {
+            conn,
+            request: H1Reading::new(framed, limits),
+            response: H1Writing::default(),
+        })
+    }
+
+    /// Reads until this many bytes of the body have arrived. Fails if the client closes before.
+    pub fn poll_gathered(
+        &mut self,
+        cx: &mut Context<'_>,
+        enough: usize,
+    ) -> Poll<Result<(), BodyError>> {
+        match self {
+            Self::H1(h1) => {
+                while h1.conn.unread().len() < enough {
+                    match ready!(h1.conn.poll_fill(cx)).map_err(BodyError::From)? {
+                        Read::Data(_) => {}
+                        Read::Fin => return Poll::Ready(Err(BodyError::Truncated)),
+                    }
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// Whether bytes have arrived that are not used yet.
+    pub fn has_unread(&self) -> bool {
+        match self {
+            Self::H1(h1) => !h1.conn.unread().is_empty(),
+        }
+    }
+
+    /// Ready once the client has reset its connection or stream.
+    pub fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        match self {
+            Self::H1(h1) => h1.conn.stream().poll_broken(cx),
+        }
+    }
+
+    /// Sends everything through `outflow` (spilled and shaped) from now on, unless there is one.
+    pub fn send_through(&mut self, outflow: impl FnOnce() -> Option<Outflow>) {
+        match self {
+            Self::H1(h1) => {
+                if !h1.conn.has_outflow()
+                    && let Some(outflow) = outflow()
+                {
+                    h1.conn.send_through(outflow);
+                }
+            }
+        }
+    }
+
+    /// Whether it sends through an outflow.
+    pub fn has_outflow(&self) -> bool {
+        match self {
+            Self::H1(h1) => h1.conn.has_outflow(),
+        }
+    }
+
+    /// Queues the head that `write` writes, or nothing of it if that fails. A body framed like this
+    /// follows it.
+    ///
+    /// # Errors
+    /// Those of `write`.
+    pub fn write_head(
+        &mut self,
+        framed: Framed,
+        write: impl FnOnce(&mut Head<'_>) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
+        match self {
+            Self::H1(h1) => {
+                h1.response.begin(framed);
+                h1.conn
+                    .try_queue(|out| write(&mut Head::H1(HeadWriter(out))))
+            }
+        }
+    }
+
+    /// Queues data of a body that is complete with it.
+    pub fn queue_body(&mut self, data: &[u8]) {
+        match self {
+            Self::H1(h1) => h1.sink().queue_data(data),
+        }
+    }
+
+    /// Passes on the body of the request.
+    pub fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        transfer: &mut BodyTransfer,
+        upstream: &mut Upstream,
+    ) -> Poll<Result<(), BodyError>> {
+        match (self, upstream) {
+            (Self::H1(from), Upstream::H1(to)) => {
+                transfer.poll(cx, &mut from.source(), &mut to.sink())
+            }
+        }
+    }
+
+    /// Passes on the body of the response.
+    pub fn poll_download(
+        &mut self,
+        cx: &mut Context<'_>,
+        transfer: &mut BodyTransfer,
+        upstream: &mut Upstream,
+    ) -> Poll<Result<(), BodyError>> {
+        match (self, upstream) {
+            (Self::H1(to), Upstream::H1(from)) => {
+                transfer.poll(cx, &mut from.source(), &mut to.sink())
+            }
+        }
+    }
+
+    /// The end of what is queued now.
+    pub fn mark(&self) -> Mark {
+        match self {
+            Self::H1(h1) => h1.conn.mark(),
+        }
+    }
+
+    /// Takes back what was queued after `mark`. Returns false and changes nothing if anything was
+    /// sent since.
+    pub fn take_back(&mut self, mark: Mark) -> bool {
+        match self {
+            Self::H1(h1) => h1.conn.take_back(mark),
+        }
+    }
+
+    /// Whether something waits to be sent.
+    pub fn has_queued(&self) -> bool {
+        match self {
+            Self::H1(h1) => h1.conn.has_queued(),
+        }
+    }
+
+    /// Bytes that the connection or stream, or the outflow in front of it, has taken. Never
+    /// decreases.
+    pub fn sent_bytes(&self) -> u64 {
+        match self {
+            Self::H1(h1) => h1.conn.sent_bytes(),
+        }
+    }
+
+    /// Bytes that have left the process: an outflow may still hold what it has taken.
+    pub fn left_bytes(&self) -> u64 {
+        match self {
+            Self::H1(h1) => h1.conn.left_bytes(),
+        }
+    }
+
+    /// Sends everything that is queued, through the outflow to its end if there is one. Cancel safe.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        match self {
+            Self::H1(h1) => h1.conn.poll_flush(cx),
+        }
+    }
+
+    /// Sends everything that is queued. Cancel safe.
+    ///
+    /// # Errors
+    /// If the client has left.
+    pub async fn flush(&mut self) -> Result<(), Broken> {
+        poll_fn(|cx| self.poll_flush(cx)).await
+    }
+}
