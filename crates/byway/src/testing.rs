@@ -4,6 +4,7 @@
 //! Out:   what they receive, and how it ended.
 //! Never: sleeps; a wait that takes too long fails the test, at once where the clock is paused.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::config::{Plan, Role, Surroundings, parse_with};
 use crate::http::conn::Conn;
+use crate::http::filter::MakeFilter;
 use crate::inbound::admission::Admission;
 use crate::inbound::context::{Accepted, ConnectionContext, ConnectionInfo, NodeContext};
 use crate::inbound::http::h1;
@@ -48,6 +50,20 @@ pub(crate) fn plan(text: &str) -> Plan {
         &Surroundings::without_files(Path::new("/state")),
     )
     .unwrap()
+}
+
+thread_local! {
+    static RESPONSE_FILTER: Cell<Option<MakeFilter>> = const { Cell::new(None) };
+}
+
+/// The filter of all responses on this thread.
+pub(crate) fn response_filter() -> Option<MakeFilter> {
+    RESPONSE_FILTER.get()
+}
+
+/// Sets the filter of all responses on this thread.
+pub(crate) fn set_response_filter(filter: MakeFilter) {
+    RESPONSE_FILTER.set(Some(filter));
 }
 
 /// One listener of a node, without its socket.

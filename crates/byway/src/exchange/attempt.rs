@@ -19,7 +19,7 @@ use self::waiting::WaitEnd;
 use super::body::BodyTransfer;
 use super::deadline::{Deadlines, Exceeded};
 use super::downstream::Downstream;
-use super::failure::{AttemptFailure, client_left, no_answer, not_read};
+use super::failure::{AttemptFailure, client_left, filter_failed, no_answer, not_read};
 use super::forward::{After, ExchangeRequest, Moved, Switched, body_too_large, codec_limits};
 use super::head::{self, ResponseRules};
 use super::lazy_timer::LazyTimer;
@@ -275,6 +275,7 @@ impl<'a> Attempt<'a> {
                 "the client closed within its request body",
             ),
             BodyError::From(broken) | BodyError::To(broken) => client_left(&broken),
+            BodyError::Filter(error) => filter_failed(&error),
         }
     }
 
@@ -363,18 +364,18 @@ impl<'a> Attempt<'a> {
         })))
     }
 
-    /// Passes the final response on: its head, its body, and the decision about both connections.
-    async fn finish(
-        &mut self,
-        mut upstream: Upstream,
+    /// Queues the head of the final response. Returns its body, and whether the downstream
+    /// connection closes after it.
+    fn pass_head(
+        &self,
+        upstream: &mut Upstream,
         downstream: &mut Downstream<'_>,
-        timer: &mut LazyTimer,
-        moved: &mut Moved,
-    ) -> Result<After, AttemptFailure> {
+    ) -> Result<(BodyTransfer, bool), AttemptFailure> {
         let request = &self.exchange.request;
-        let framed = self.framing(&upstream)?;
+        let framed = self.framing(upstream)?;
         let response = upstream.response();
-        let sent_as = head::framed_downstream(framed, request.version());
+        let filter = self.exchange.filter.map(|make| make());
+        let sent_as = head::framed_downstream(framed, filter.as_deref(), request.version());
         // An upload that is unfinished now may never finish: the client may wait for a 100, or send
         // gigabytes.
         let close = self.exchange.is_last
@@ -386,17 +387,29 @@ impl<'a> Attempt<'a> {
             framed: sent_as,
             close,
             downstream: request.version(),
-            length_describes: request.method() == b"HEAD" || response.status() == 304,
+            length_describes: (request.method() == b"HEAD" || response.status() == 304)
+                && filter.is_none(),
         };
-        let before = downstream.mark();
         downstream
             .write_head(sent_as, |out| {
                 head::forward_response(out, &response, &rules)
             })
             .map_err(|error| self.malformed_response(&error))?;
         upstream.begin_body(framed, &self.codec);
+        let filter = filter.filter(|_| framed.has_body());
+        Ok((BodyTransfer::new(None).filtered(filter), close))
+    }
 
-        let mut download = BodyTransfer::new(None);
+    /// Passes the final response on: its head, its body, and the decision about both connections.
+    async fn finish(
+        &mut self,
+        mut upstream: Upstream,
+        downstream: &mut Downstream<'_>,
+        timer: &mut LazyTimer,
+        moved: &mut Moved,
+    ) -> Result<After, AttemptFailure> {
+        let before = downstream.mark();
+        let (mut download, close) = self.pass_head(&mut upstream, downstream)?;
         let passed = self
             .pass_bodies(&mut download, &mut upstream, downstream, timer)
             .await;
@@ -413,7 +426,7 @@ impl<'a> Attempt<'a> {
         upstream.settle(self.uploaded);
         Ok(match self.flush(downstream, timer).await {
             Err(fault) => After::Abort(fault),
-            Ok(()) if close && is_last_request(request, downstream) => After::Leave,
+            Ok(()) if close && is_last_request(&self.exchange.request, downstream) => After::Leave,
             Ok(()) if close => After::Close,
             Ok(()) => After::KeepAlive,
         })
@@ -471,6 +484,7 @@ impl<'a> Attempt<'a> {
     fn cut_response(&self, stop: BodyError) -> Fault {
         match stop {
             BodyError::To(broken) => client_left(&broken),
+            BodyError::Filter(error) => filter_failed(&error),
             BodyError::Malformed(error) => {
                 self.exchange.counters().malformed_responses.add(1);
                 malformed(Who::Upstream, &error)

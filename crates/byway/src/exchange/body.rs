@@ -13,6 +13,7 @@ use byway_relay::Splice;
 
 use super::replay::Replay;
 use crate::http::body::{BodyError, Part, Sink, Source};
+use crate::http::filter::{BodyFilter, FilterStage};
 
 /// One body in transfer.
 pub struct BodyTransfer {
@@ -25,6 +26,8 @@ pub struct BodyTransfer {
     replay: Replay,
     /// Drops trailers whose names applications may take for other names.
     drops_aliases: bool,
+    /// What changes the data, if anything does.
+    filter: Option<Box<FilterStage>>,
 }
 
 impl BodyTransfer {
@@ -38,6 +41,7 @@ impl BodyTransfer {
             splice: None,
             replay: Replay::Off,
             drops_aliases: false,
+            filter: None,
         }
     }
 
@@ -55,6 +59,16 @@ impl BodyTransfer {
     pub fn keeping(self, bytes: usize) -> Self {
         Self {
             replay: Replay::keeping(bytes),
+            ..self
+        }
+    }
+
+    /// Passes its data through a filter. It has no limit then, and is not kept.
+    #[must_use]
+    pub fn filtered(self, filter: Option<Box<dyn BodyFilter>>) -> Self {
+        let stage = |filter| Box::new(FilterStage::new(filter));
+        Self {
+            filter: filter.map(stage),
             ..self
         }
     }
@@ -131,11 +145,14 @@ impl BodyTransfer {
                 budget = budget.saturating_sub(ready!(self.poll_drain(cx, to))?);
             }
             match from.part().map_err(BodyError::Malformed)? {
-                Part::Data(n) => {
+                Part::Data(n) if self.filter.is_none() => {
                     budget = budget.saturating_sub(ready!(self.poll_data(cx, from, to, n))?)
                 }
-                Part::End => self.end(from, to)?,
-                Part::More => ready!(self.poll_more(cx, from, to))?,
+                Part::End if self.filter.is_none() => self.end(from, to)?,
+                Part::More if !self.has_filtered() => ready!(self.poll_more(cx, from, to))?,
+                part => {
+                    budget = budget.saturating_sub(ready!(self.poll_filtered(cx, from, to, part))?)
+                }
             }
         }
     }
@@ -160,6 +177,42 @@ impl BodyTransfer {
         from.taken(sent);
         self.moved += sent as u64;
         Poll::Ready(Ok(sent))
+    }
+
+    fn has_filtered(&self) -> bool {
+        let stage = self.filter.as_ref();
+        stage.is_some_and(|stage| !stage.unsent().is_empty())
+    }
+
+    /// Sends what the filter has made, or else passes what follows through it.
+    fn poll_filtered(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut impl Source,
+        to: &mut impl Sink,
+        part: Part,
+    ) -> Poll<Result<usize, BodyError>> {
+        let Some(stage) = &mut self.filter else {
+            return Poll::Ready(Ok(0));
+        };
+        if !stage.unsent().is_empty() {
+            self.held_back = true;
+            let sent = ready!(to.poll_data(cx, stage.unsent())).map_err(BodyError::To)?;
+            self.held_back = false;
+            stage.sent(sent);
+            self.moved += sent as u64;
+            return Poll::Ready(Ok(sent));
+        }
+        match part {
+            Part::Data(n) => {
+                let data = from.data().get(..n).unwrap_or_default();
+                let taken = stage.push(data).map_err(BodyError::Filter)?;
+                from.taken(taken);
+            }
+            Part::End if stage.end().map_err(BodyError::Filter)? => self.end(from, to)?,
+            Part::End | Part::More => {}
+        }
+        Poll::Ready(Ok(0))
     }
 
     fn end(&mut self, from: &mut impl Source, to: &mut impl Sink) -> Result<(), BodyError> {
@@ -199,7 +252,8 @@ impl BodyTransfer {
         let counted = self
             .most
             .is_some_and(|most| self.moved.saturating_add(left) > most);
-        let clear = !counted && !self.is_kept() && to.socket().is_some();
+        let as_it_is = !self.is_kept() && self.filter.is_none();
+        let clear = !counted && as_it_is && to.socket().is_some();
         let splice = clear.then(Splice::take).flatten()?;
         Some((splice, usize::try_from(left).unwrap_or(usize::MAX)))
     }

@@ -13,6 +13,7 @@ use super::forward::ExchangeRequest;
 use super::retry::{Failed, Outcome, is_repeatable};
 use crate::config::LimitsPlan;
 use crate::fault::{Fault, Reason, Who};
+use crate::http::filter::FilterError;
 
 /// See the head of the file.
 pub struct AttemptFailure {
@@ -102,6 +103,11 @@ pub(super) fn no_answer(limit: Duration) -> Fault {
     let detail =
         format!("the upstream sent no complete response head within first_byte, {limit:?}");
     Fault::new(Who::Upstream, Reason::FirstByte, detail)
+}
+
+/// A filter of a body has failed.
+pub(super) fn filter_failed(error: &FilterError) -> Fault {
+    Fault::new(Who::Us, Reason::Internal, error.to_string())
 }
 
 /// The client has left.

@@ -31,6 +31,7 @@ use super::upstream::Upstream;
 use crate::config::{HostMode, LimitsPlan};
 use crate::fault::{Fault, Reason, Who, malformed};
 use crate::http::conn::Conn;
+use crate::http::filter::MakeFilter;
 use crate::observe::counters::Counters;
 use crate::observe::request_report::Reports;
 use crate::observe::timing::{Phase, Timing};
@@ -69,6 +70,8 @@ pub struct ExchangeRequest<'a> {
     pub target: &'a [u8],
     /// What the upstream learns about the client (edge).
     pub forwarded: Option<head::Forwarded<'a>>,
+    /// Makes what changes the body of the response, if the route names a filter.
+    pub filter: Option<MakeFilter>,
     /// The scope of the downstream connection. Once it drains, no request follows this one.
     pub scope: &'a Scope,
     /// Whether the downstream connection has reached its limit of requests.

@@ -15,6 +15,7 @@ use byway_head::{
 
 use super::connection_options::ConnectionOptions;
 use super::{date, max_forwards};
+use crate::http::filter::BodyFilter;
 
 /// The name of this proxy in Via and Proxy-Status.
 pub const PSEUDONYM: &str = "byway";
@@ -185,13 +186,26 @@ pub struct ResponseRules {
 }
 
 /// A body of unknown length is chunked for HTTP/1.1 and ends with the connection for HTTP/1.0 (RFC
-/// 9112 section 6.3).
-pub fn framed_downstream(framed: Framed, version: Version) -> Framed {
+/// 9112 section 6.3). A filter may change its length, or make it unknown.
+pub fn framed_downstream(
+    framed: Framed,
+    filter: Option<&dyn BodyFilter>,
+    version: Version,
+) -> Framed {
+    let framed = match (framed, filter) {
+        (Framed::None, _) | (_, None) => framed,
+        (Framed::Length(length), Some(filter)) => of_size(filter.size(Some(length))),
+        (Framed::Chunked | Framed::UntilClose, Some(filter)) => of_size(filter.size(None)),
+    };
     match (framed, version) {
         (Framed::Chunked | Framed::UntilClose, Version::Http11) => Framed::Chunked,
         (Framed::Chunked | Framed::UntilClose, Version::Http10) => Framed::UntilClose,
         (framed, _) => framed,
     }
+}
+
+fn of_size(bytes: Option<u64>) -> Framed {
+    bytes.map_or(Framed::Chunked, Framed::Length)
 }
 
 /// Writes the response head for the client.

@@ -10,6 +10,8 @@ use std::task::{Context, Poll};
 use byway_dial::{Broken, Read, Stream};
 use byway_head::{Field, Malformed, Trailers};
 
+use super::filter::FilterError;
+
 /// What follows in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -34,6 +36,8 @@ pub enum BodyError {
     TooLarge,
     /// The receiver's connection broke, or its stream was reset.
     To(Broken),
+    /// A filter cannot change it.
+    Filter(FilterError),
 }
 
 /// What a body is read from.

@@ -3,6 +3,7 @@
 mod bodies;
 mod deadlines;
 mod failures;
+mod filters;
 mod gathering;
 mod keeping;
 mod messages;

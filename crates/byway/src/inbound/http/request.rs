@@ -31,6 +31,8 @@ use crate::exchange::lazy_timer::LazyTimer;
 use crate::exchange::request_id::RequestId;
 use crate::exchange::{max_forwards, path};
 use crate::fault::{Fault, Reason, Who};
+#[cfg(not(test))]
+use crate::http::filter::MakeFilter;
 use crate::observe::ending::Ending;
 use crate::observe::metrics::ListenerMetrics;
 use crate::outbound::pooled::PoolKey;
@@ -263,6 +265,7 @@ async fn perform(
         max_body,
         target: &target,
         forwarded,
+        filter: response_filter(),
         scope: &cx.connection.scope,
         is_last: cx.is_last,
         begun: header.begun,
@@ -270,6 +273,15 @@ async fn perform(
     let after = forward(&exchange, downstream, timer, moved).await?;
     Ok(Served::Exchange(after))
 }
+
+/// The filter that the route of a request names. No route can name one yet.
+#[cfg(not(test))]
+const fn response_filter() -> Option<MakeFilter> {
+    None
+}
+
+#[cfg(test)]
+use crate::testing::response_filter;
 
 /// A service behind a link has no upstreams to balance: its connections are pooled under its name.
 fn service_key(allowed: &Allowed) -> Option<PoolKey> {
