@@ -2,10 +2,13 @@
 //! that happen at most once per connection; events of requests are counted by each worker in its
 //! own `metrics`.
 //!
-//! Out:   values, each exact; two read together may be from slightly different moments.
+//! Out:   families of metrics; values, each exact; two read together may be from slightly different
+//!        moments.
 //! Never: locks.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::exposition::{Collect, Exposition, MetricKind};
 
 /// A number that any thread may change.
 #[derive(Debug, Default)]
@@ -65,11 +68,15 @@ impl Drop for GaugeGuard<'_> {
 }
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+    (
+        with a family { $($(#[doc = $help:literal])+ $name:ident: $family:literal,)* }
+        other { $($(#[doc = $doc:literal])+ $other:ident,)* }
+    ) => {
         /// Every counter of a node.
         #[derive(Debug, Default)]
         pub struct Counters {
-            $($(#[$doc])* pub $name: Counter,)*
+            $($(#[doc = $help])+ pub $name: Counter,)*
+            $($(#[doc = $doc])+ pub $other: Counter,)*
             /// Which events get a line in the log.
             pub log_limits: super::log_limit::LogLimits,
         }
@@ -77,77 +84,97 @@ macro_rules! counters {
         impl Counters {
             /// Names and values, in the order of declaration.
             pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($name), self.$name.value()),)*]
+                vec![
+                    $((stringify!($name), self.$name.value()),)*
+                    $((stringify!($other), self.$other.value()),)*
+                ]
+            }
+        }
+
+        impl Collect for Counters {
+            fn collect(&self, out: &mut Exposition) {
+                $(
+                    let kind = match $family.ends_with("_total") {
+                        true => MetricKind::Counter,
+                        false => MetricKind::Gauge,
+                    };
+                    let help = concat!($($help),+).trim_ascii_start();
+                    out.single($family, kind, help, self.$name.value());
+                )*
             }
         }
     };
 }
 
+// Those in the first list are families of metrics without labels: the comment is their help text.
 counters! {
-    /// Connections accepted.
-    accepted,
-    /// Connections open now.
-    connections,
-    /// Connections that the accepting worker moved to a less busy one.
-    handed_over,
-    /// Connections refused because their peer has too many.
-    refused_per_peer,
-    /// Failed accepts (out of descriptors, for example).
-    accept_errors,
-    /// Tasks that panicked.
-    panics,
-    /// Byte relays started (SOCKS, CONNECT, TCP forward, upgrades).
-    relays,
-    /// Inquiries that the policy refused.
-    denied,
-    /// Failed log-ins on egress listeners.
-    auth_failures,
-    /// HTTP requests that were malformed.
-    malformed_requests,
-    /// HTTP responses that were malformed.
-    malformed_responses,
-    /// SOCKS greetings and requests that were malformed, and first bytes of an unknown protocol.
-    malformed_handshakes,
-    /// Connections and requests that ended in any fault.
-    faults,
-    /// Sessions of links that this node has accepted and that are up now.
-    links,
-    /// Hellos refused because of their grant.
-    link_refused,
-    /// Connections to a link listener that did not become a session.
-    link_handshakes_failed,
-    /// Request reports for the agents of services that were dropped, because their links were gone
-    /// or accepted too few.
-    reports_dropped,
-    /// Sessions that this node dialled and that came up.
-    link_dials_up,
-    /// Sessions that this node dialled and the other side refused.
-    link_dials_refused,
-    /// Sessions that this node failed to dial.
-    link_dials_failed,
-    /// Retries, on another upstream or a new connection, of requests of which nothing had been
-    /// sent.
-    retried_unsent,
-    /// Retries of requests of which some had been sent, and no byte had come back.
-    retried_unanswered,
-    /// Retries because of the status of an upstream's response.
-    retried_status,
-    /// Failed requests not retried, as their method is not idempotent.
-    not_retried_method,
-    /// Failed requests not retried, as their body was not kept.
-    not_retried_body,
-    /// Failed requests not retried, as a byte of a response had come.
-    not_retried_partial,
-    /// Failed requests not retried, as they had used all attempts.
-    not_retried_attempts,
-    /// Failed requests not retried, as the retry budget was exhausted.
-    not_retried_budget,
-    /// Failed requests not retried, as there was no other upstream.
-    not_retried_no_upstream,
-    /// Failed requests not retried, as they had already taken too long.
-    not_retried_deadline,
-    /// Requests ended because their body came too slowly.
-    slow_requests,
-    /// Responses cut off because they were read too slowly.
-    slow_responses,
+    with a family {
+        /// Connections accepted, QUIC carriers among them.
+        accepted: "byway_accepted_total",
+        /// Connections of downstreams that are open.
+        connections: "byway_connections",
+        /// Connections that the accepting worker moved to a less busy one.
+        handed_over: "byway_handed_over_total",
+        /// Connections refused because their peer has too many.
+        refused_per_peer: "byway_refused_per_peer_total",
+        /// Failed accepts, mostly for lack of descriptors.
+        accept_errors: "byway_accept_errors_total",
+        /// Tasks that panicked.
+        panics: "byway_panics_total",
+        /// Tunnels started: CONNECT, SOCKS, forwards, upgrades, links.
+        relays: "byway_relays_total",
+        /// Inquiries that the policy refused.
+        denied: "byway_denied_total",
+        /// Failed log-ins on egress listeners.
+        auth_failures: "byway_auth_failures_total",
+        /// Malformed requests.
+        malformed_requests: "byway_malformed_requests_total",
+        /// Malformed responses.
+        malformed_responses: "byway_malformed_responses_total",
+        /// Malformed SOCKS handshakes, and first bytes of an unknown protocol.
+        malformed_handshakes: "byway_malformed_handshakes_total",
+        /// Sessions of links that were accepted and are up.
+        links: "byway_link_sessions",
+        /// Links refused because of their grant.
+        link_refused: "byway_link_refused_total",
+        /// Connections to a link listener that did not become a session.
+        link_handshakes_failed: "byway_link_handshakes_failed_total",
+        /// Request reports for the agents of services that were dropped.
+        reports_dropped: "byway_link_reports_dropped_total",
+        /// Requests ended because their body came too slowly.
+        slow_requests: "byway_slow_requests_total",
+        /// Responses cut off because they were read too slowly.
+        slow_responses: "byway_slow_responses_total",
+    }
+    other {
+        /// Connections and requests that ended in any fault.
+        faults,
+        /// Sessions that this node dialled and that came up.
+        link_dials_up,
+        /// Sessions that this node dialled and the other side refused.
+        link_dials_refused,
+        /// Sessions that this node failed to dial.
+        link_dials_failed,
+        /// Retries, on another upstream or a new connection, of requests of which nothing had been
+        /// sent.
+        retried_unsent,
+        /// Retries of requests of which some had been sent, and no byte had come back.
+        retried_unanswered,
+        /// Retries because of the status of an upstream's response.
+        retried_status,
+        /// Failed requests not retried, as their method is not idempotent.
+        not_retried_method,
+        /// Failed requests not retried, as their body was not kept.
+        not_retried_body,
+        /// Failed requests not retried, as a byte of a response had come.
+        not_retried_partial,
+        /// Failed requests not retried, as they had used all attempts.
+        not_retried_attempts,
+        /// Failed requests not retried, as the retry budget was exhausted.
+        not_retried_budget,
+        /// Failed requests not retried, as there was no other upstream.
+        not_retried_no_upstream,
+        /// Failed requests not retried, as they had already taken too long.
+        not_retried_deadline,
+    }
 }

@@ -6,7 +6,6 @@
 //! Never: a label that clients choose: listeners, sides and reasons are fixed by the node.
 
 use super::access::log_buffer::LogBuffer;
-use super::counters::Counter;
 use super::exposition::{Collect, Exposition, MetricKind, seconds};
 use super::histogram::{Distribution, Histogram};
 use super::log;
@@ -21,7 +20,7 @@ impl Collect for Telemetry {
         requests(out, self);
         timers(out, self);
         ends(out, self);
-        connections(out, self);
+        self.counters.collect(out);
         retries(out, self);
         access_log(out, self);
         program_log(out);
@@ -146,121 +145,6 @@ const fn outcome(who: Who) -> &'static str {
         Who::Link => "link_error",
         Who::Us => "node_error",
     }
-}
-
-fn connections(out: &mut Exposition, telemetry: &Telemetry) {
-    use MetricKind::{Counter as Total, Gauge};
-    let counters = &telemetry.counters;
-    let mut one =
-        |name, kind, help, counter: &Counter| out.single(name, kind, help, counter.value());
-    let help = "Connections of downstreams that are open.";
-    one("byway_connections", Gauge, help, &counters.connections);
-    let help = "Connections accepted, QUIC carriers among them.";
-    one("byway_accepted_total", Total, help, &counters.accepted);
-    let help = "Connections refused because their peer has too many.";
-    one(
-        "byway_refused_per_peer_total",
-        Total,
-        help,
-        &counters.refused_per_peer,
-    );
-    let help = "Failed accepts, mostly for lack of descriptors.";
-    one(
-        "byway_accept_errors_total",
-        Total,
-        help,
-        &counters.accept_errors,
-    );
-    one(
-        "byway_denied_total",
-        Total,
-        "Inquiries that the policy refused.",
-        &counters.denied,
-    );
-    one(
-        "byway_auth_failures_total",
-        Total,
-        "Failed log-ins on egress listeners.",
-        &counters.auth_failures,
-    );
-    one(
-        "byway_malformed_requests_total",
-        Total,
-        "Malformed requests.",
-        &counters.malformed_requests,
-    );
-    one(
-        "byway_malformed_responses_total",
-        Total,
-        "Malformed responses.",
-        &counters.malformed_responses,
-    );
-    let help = "Malformed SOCKS handshakes, and first bytes of an unknown protocol.";
-    one(
-        "byway_malformed_handshakes_total",
-        Total,
-        help,
-        &counters.malformed_handshakes,
-    );
-    let help = "Connections that the accepting worker moved to a less busy one.";
-    one(
-        "byway_handed_over_total",
-        Total,
-        help,
-        &counters.handed_over,
-    );
-    let help = "Requests ended because their body came too slowly.";
-    one(
-        "byway_slow_requests_total",
-        Total,
-        help,
-        &counters.slow_requests,
-    );
-    let help = "Responses cut off because they were read too slowly.";
-    one(
-        "byway_slow_responses_total",
-        Total,
-        help,
-        &counters.slow_responses,
-    );
-    one(
-        "byway_relays_total",
-        Total,
-        "Tunnels started: CONNECT, SOCKS, forwards, upgrades, links.",
-        &counters.relays,
-    );
-    one(
-        "byway_panics_total",
-        Total,
-        "Tasks that panicked.",
-        &counters.panics,
-    );
-    one(
-        "byway_link_sessions",
-        Gauge,
-        "Sessions of links that were accepted and are up.",
-        &counters.links,
-    );
-    one(
-        "byway_link_refused_total",
-        Total,
-        "Links refused because of their grant.",
-        &counters.link_refused,
-    );
-    let help = "Connections to a link listener that did not become a session.";
-    one(
-        "byway_link_handshakes_failed_total",
-        Total,
-        help,
-        &counters.link_handshakes_failed,
-    );
-    let help = "Request reports for the agents of services that were dropped.";
-    one(
-        "byway_link_reports_dropped_total",
-        Total,
-        help,
-        &counters.reports_dropped,
-    );
 }
 
 /// Retries, and failed requests that were not retried.
