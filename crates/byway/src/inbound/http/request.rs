@@ -1,7 +1,7 @@
 //! Request: the pipeline that every HTTP request passes, at an edge and at an egress.
 //!
 //! ```text
-//! guards ─▶ inquiry ─▶ policy ─▶ action ─▶ record
+//! guards ─▶ inquiry ─▶ policy ─▶ Action ─▶ record
 //! ```
 //!
 //! In:    the head of a request, its connection, the Plan in force.
@@ -91,6 +91,28 @@ enum What<'r> {
     },
     /// A target, at an egress.
     Target(Target),
+}
+
+/// What a permitted request leads to. (What the guards answer themselves needs no permission.)
+enum Action<'r> {
+    /// One of the upstreams of a route.
+    Proxy {
+        /// The target in the form that the upstream gets.
+        target: Cow<'r, [u8]>,
+        /// Whether the peer is a trusted proxy.
+        trusted: bool,
+    },
+    /// A service behind a link. It has no upstreams to balance: its connections are pooled under
+    /// its name.
+    Service {
+        service: PoolKey,
+        target: Cow<'r, [u8]>,
+        trusted: bool,
+    },
+    /// The target of a request at an egress.
+    Target { origin: PoolKey, target: &'r [u8] },
+    /// A tunnel to the target of a CONNECT.
+    Tunnel,
 }
 
 /// How a request was served.
@@ -185,7 +207,44 @@ fn ask_egress<'r>(
     }))
 }
 
-impl Asked<'_> {
+impl<'r> Asked<'r> {
+    /// What the permitted request leads to.
+    fn action(
+        self,
+        cx: &RequestContext<'_>,
+        header: &ReceivedRequest<'r>,
+        allowed: &Allowed,
+    ) -> Action<'r> {
+        match (self.what, allowed.outbound()) {
+            _ if matches!(header.request.target_form(), TargetForm::Authority) => Action::Tunnel,
+            (
+                What::Path {
+                    target, trusted, ..
+                },
+                Outbound::Service(name),
+            ) => Action::Service {
+                service: PoolKey::Service(name.clone()),
+                target,
+                trusted,
+            },
+            (
+                What::Path {
+                    target, trusted, ..
+                },
+                _,
+            ) => Action::Proxy { target, trusted },
+            (What::Target(target), _) => Action::Target {
+                origin: PoolKey::Egress {
+                    generation: cx.plan.generation,
+                    listener: cx.connection.settings.listener(),
+                    user: self.user,
+                    target,
+                },
+                target: header.request.path_and_query(),
+            },
+        }
+    }
+
     /// Asks policy.
     fn decide(&self, cx: &RequestContext<'_>) -> Result<Allowed, Fault> {
         let own = cx.connection.live().own_addresses();
@@ -217,52 +276,47 @@ async fn perform(
     asked: Option<Asked<'_>>,
     moved: &mut Moved,
 ) -> Result<Served, Fault> {
-    let request = &header.request;
     let Some(asked) = asked else {
         let then = respond(cx, header, downstream, Answer::LastHop, moved).await;
         return Ok(Served::Answered(then));
     };
     let (engine, allowed) = (cx.connection.engine(), asked.decide(cx)?);
-    if matches!(request.target_form(), TargetForm::Authority) {
-        let opened = connect::open(engine, downstream, request, &allowed).await;
-        return opened.map(Served::Tunnel);
-    }
-    let limits = &cx.frontend.limits;
-    let (origin, target, forwarded, max_body) = match asked.what {
-        What::Path {
-            target, trusted, ..
-        } => {
-            let forwarded = Forwarded {
-                peer: cx.peer_text.map(IpText::as_str),
-                trusted,
-                proto: "http",
-                request_id: header.id.as_str(),
-            };
-            let origin = service_key(&allowed);
-            (origin, target, Some(forwarded), allowed.max_body())
+    let (client, limits) = (asked.client, &cx.frontend.limits);
+    let (origin, target, trusted) = match asked.action(cx, header, &allowed) {
+        Action::Tunnel => {
+            let opened = connect::open(engine, downstream, &header.request, &allowed).await;
+            return opened.map(Served::Tunnel);
         }
-        What::Target(target) => {
+        Action::Proxy { target, trusted } => (None, target, Some(trusted)),
+        Action::Service {
+            service,
+            target,
+            trusted,
+        } => (Some(service), target, Some(trusted)),
+        Action::Target { origin, target } => {
             downstream.send_through(|| tunnel::slow_reader_guard(engine, &allowed));
-            let origin = PoolKey::Egress {
-                generation: cx.plan.generation,
-                listener: cx.connection.settings.listener(),
-                user: asked.user,
-                target,
-            };
-            let target = Cow::Borrowed(request.path_and_query());
-            (Some(origin), target, None, limits.max_body)
+            (Some(origin), Cow::Borrowed(target), None)
         }
     };
+    let forwarded = trusted.map(|trusted| Forwarded {
+        peer: cx.peer_text.map(IpText::as_str),
+        trusted,
+        proto: "http",
+        request_id: header.id.as_str(),
+    });
     let exchange = ExchangeRequest {
         engine,
         pool: &cx.connection.pool,
-        request: *request,
+        request: header.request,
         route_state: engine.route_states.state_for(allowed.outbound()),
-        client: asked.client,
+        client,
         allowed: &allowed,
         origin,
         limits,
-        max_body,
+        max_body: match trusted {
+            Some(_) => allowed.max_body(),
+            None => limits.max_body,
+        },
         target: &target,
         forwarded,
         filter: response_filter(),
@@ -282,14 +336,6 @@ const fn response_filter() -> Option<MakeFilter> {
 
 #[cfg(test)]
 use crate::testing::response_filter;
-
-/// A service behind a link has no upstreams to balance: its connections are pooled under its name.
-fn service_key(allowed: &Allowed) -> Option<PoolKey> {
-    match allowed.outbound() {
-        Outbound::Service(name) => Some(PoolKey::Service(name.clone())),
-        _ => None,
-    }
-}
 
 /// Responds to a fault if nothing was sent yet, records how the request ended, and decides about
 /// the connection.
