@@ -25,21 +25,6 @@ impl Collect for Links {
         let mut series = carriers::of_dialled(&outgoing);
         series.extend(carriers::of_accepted(&self.registry));
         link_carriers(out, &series);
-        let counters = &self.engine.telemetry.counters;
-        let help = "Sessions that this node dialled, by outcome.";
-        let mut family = out.family(
-            "byway_link_dials_total",
-            MetricKind::Counter,
-            ["outcome"],
-            help,
-        );
-        for (outcome, counter) in [
-            ("up", &counters.link_dials_up),
-            ("refused", &counters.link_dials_refused),
-            ("failed", &counters.link_dials_failed),
-        ] {
-            family.sample([outcome], counter.value());
-        }
         let help = "Services that this node exposes: public, refused, or not confirmed yet.";
         let mut family = out.family("byway_services", MetricKind::Gauge, ["state"], help);
         for (state, count) in [

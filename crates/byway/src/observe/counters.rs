@@ -70,12 +70,18 @@ impl Drop for GaugeGuard<'_> {
 macro_rules! counters {
     (
         with a family { $($(#[doc = $help:literal])+ $name:ident: $family:literal,)* }
+        by a label {
+            $($(#[doc = $sum_help:literal])+ $sum:literal, $label:literal {
+                $($(#[doc = $part_doc:literal])+ $part:ident: $value:literal,)*
+            })*
+        }
         other { $($(#[doc = $doc:literal])+ $other:ident,)* }
     ) => {
         /// Every counter of a node.
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[doc = $help])+ pub $name: Counter,)*
+            $($($(#[doc = $part_doc])+ pub $part: Counter,)*)*
             $($(#[doc = $doc])+ pub $other: Counter,)*
             /// Which events get a line in the log.
             pub log_limits: super::log_limit::LogLimits,
@@ -86,6 +92,7 @@ macro_rules! counters {
             pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
                 vec![
                     $((stringify!($name), self.$name.value()),)*
+                    $($((stringify!($part), self.$part.value()),)*)*
                     $((stringify!($other), self.$other.value()),)*
                 ]
             }
@@ -94,19 +101,31 @@ macro_rules! counters {
         impl Collect for Counters {
             fn collect(&self, out: &mut Exposition) {
                 $(
-                    let kind = match $family.ends_with("_total") {
-                        true => MetricKind::Counter,
-                        false => MetricKind::Gauge,
-                    };
-                    let help = concat!($($help),+).trim_ascii_start();
-                    out.single($family, kind, help, self.$name.value());
+                    out.single(
+                        $family,
+                        kind_of($family),
+                        concat!($($help),+).trim_ascii_start(),
+                        self.$name.value(),
+                    );
+                )*
+                $(
+                    let help = concat!($($sum_help),+).trim_ascii_start();
+                    let mut family = out.family($sum, kind_of($sum), [$label], help);
+                    $(family.sample([$value], self.$part.value());)*
                 )*
             }
         }
     };
 }
 
-// Those in the first list are families of metrics without labels: the comment is their help text.
+fn kind_of(family: &str) -> MetricKind {
+    match family.ends_with("_total") {
+        true => MetricKind::Counter,
+        false => MetricKind::Gauge,
+    }
+}
+
+// The comment of a family is its help text.
 counters! {
     with a family {
         /// Connections accepted, QUIC carriers among them.
@@ -146,35 +165,46 @@ counters! {
         /// Responses cut off because they were read too slowly.
         slow_responses: "byway_slow_responses_total",
     }
+    by a label {
+        /// Retries, by how the attempt before had failed.
+        "byway_retries_total", "after" {
+            /// Retries, on another upstream or a new connection, of requests of which nothing had been
+            /// sent.
+            retried_unsent: "unsent",
+            /// Retries of requests of which some had been sent, and no byte had come back.
+            retried_unanswered: "unanswered",
+            /// Retries because of the status of an upstream's response.
+            retried_status: "status",
+        }
+        /// Failed requests that were not retried, by reason.
+        "byway_not_retried_total", "reason" {
+            /// Failed requests not retried, as their method is not idempotent.
+            not_retried_method: "method",
+            /// Failed requests not retried, as their body was not kept.
+            not_retried_body: "body",
+            /// Failed requests not retried, as a byte of a response had come.
+            not_retried_partial: "partial",
+            /// Failed requests not retried, as they had used all attempts.
+            not_retried_attempts: "attempts",
+            /// Failed requests not retried, as the retry budget was exhausted.
+            not_retried_budget: "budget",
+            /// Failed requests not retried, as there was no other upstream.
+            not_retried_no_upstream: "no-upstream",
+            /// Failed requests not retried, as they had already taken too long.
+            not_retried_deadline: "deadline",
+        }
+        /// Sessions that this node dialled, by outcome.
+        "byway_link_dials_total", "outcome" {
+            /// Sessions that this node dialled and that came up.
+            link_dials_up: "up",
+            /// Sessions that this node dialled and the other side refused.
+            link_dials_refused: "refused",
+            /// Sessions that this node failed to dial.
+            link_dials_failed: "failed",
+        }
+    }
     other {
         /// Connections and requests that ended in any fault.
         faults,
-        /// Sessions that this node dialled and that came up.
-        link_dials_up,
-        /// Sessions that this node dialled and the other side refused.
-        link_dials_refused,
-        /// Sessions that this node failed to dial.
-        link_dials_failed,
-        /// Retries, on another upstream or a new connection, of requests of which nothing had been
-        /// sent.
-        retried_unsent,
-        /// Retries of requests of which some had been sent, and no byte had come back.
-        retried_unanswered,
-        /// Retries because of the status of an upstream's response.
-        retried_status,
-        /// Failed requests not retried, as their method is not idempotent.
-        not_retried_method,
-        /// Failed requests not retried, as their body was not kept.
-        not_retried_body,
-        /// Failed requests not retried, as a byte of a response had come.
-        not_retried_partial,
-        /// Failed requests not retried, as they had used all attempts.
-        not_retried_attempts,
-        /// Failed requests not retried, as the retry budget was exhausted.
-        not_retried_budget,
-        /// Failed requests not retried, as there was no other upstream.
-        not_retried_no_upstream,
-        /// Failed requests not retried, as they had already taken too long.
-        not_retried_deadline,
     }
 }

@@ -21,7 +21,6 @@ impl Collect for Telemetry {
         timers(out, self);
         ends(out, self);
         self.counters.collect(out);
-        retries(out, self);
         access_log(out, self);
         program_log(out);
         process(out);
@@ -144,38 +143,6 @@ const fn outcome(who: Who) -> &'static str {
         Who::Upstream => "upstream_error",
         Who::Link => "link_error",
         Who::Us => "node_error",
-    }
-}
-
-/// Retries, and failed requests that were not retried.
-fn retries(out: &mut Exposition, telemetry: &Telemetry) {
-    let counters = &telemetry.counters;
-    let help = "Retries, by how the attempt before had failed.";
-    let mut family = out.family("byway_retries_total", MetricKind::Counter, ["after"], help);
-    for (after, counter) in [
-        ("unsent", &counters.retried_unsent),
-        ("unanswered", &counters.retried_unanswered),
-        ("status", &counters.retried_status),
-    ] {
-        family.sample([after], counter.value());
-    }
-    let help = "Failed requests that were not retried, by reason.";
-    let mut family = out.family(
-        "byway_not_retried_total",
-        MetricKind::Counter,
-        ["reason"],
-        help,
-    );
-    for (why, counter) in [
-        ("method", &counters.not_retried_method),
-        ("body", &counters.not_retried_body),
-        ("partial", &counters.not_retried_partial),
-        ("attempts", &counters.not_retried_attempts),
-        ("budget", &counters.not_retried_budget),
-        ("no-upstream", &counters.not_retried_no_upstream),
-        ("deadline", &counters.not_retried_deadline),
-    ] {
-        family.sample([why], counter.value());
     }
 }
 
