@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::context::Accepted;
 use super::http::h1;
 use super::listener::ListenerContext;
-use super::{link, metrics, mixed, tcp};
+use super::{link, metrics_listener, mixed, tcp};
 use crate::config::Role;
 use crate::observe::counters::GaugeGuard;
 
@@ -29,7 +29,14 @@ pub async fn dispatch(accepted: Accepted, listener: Arc<ListenerContext>) {
             Box::pin(tcp::serve(accepted, Arc::clone(&context), plan, frontend)).await
         }
         Role::Link(_) => Box::pin(link::serve_tcp(accepted, listener, plan)).await,
-        Role::Metrics => Box::pin(metrics::serve(accepted, Arc::clone(&context), frontend)).await,
+        Role::Metrics => {
+            Box::pin(metrics_listener::serve(
+                accepted,
+                Arc::clone(&context),
+                frontend,
+            ))
+            .await
+        }
         // Its streams come over a link, not from a listener.
         Role::Joined(_) => {}
     }

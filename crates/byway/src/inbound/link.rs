@@ -24,7 +24,7 @@ use super::link_streams::{IncomingStreams, serve_streams};
 use super::listener::ListenerContext;
 use super::pending_links::PendingLink;
 use crate::config::{Bind, Plan, Role};
-use crate::link::public_ports::PublicPorts;
+use crate::link::port_opener::PortOpener;
 use crate::link::serving::AcceptedAt;
 use crate::link::{serving, welcome};
 
@@ -305,7 +305,7 @@ async fn serve_session(
         address: Bind::clone(&context.address),
         settings: context.settings.clone(),
         scope: context.scope.clone(),
-        ports: Arc::clone(node) as Arc<dyn PublicPorts>,
+        ports: Arc::clone(node) as Arc<dyn PortOpener>,
     };
     let (mut session, streams, _) = served.split(&node.links, at);
     let from = IncomingStreams {

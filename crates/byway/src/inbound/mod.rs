@@ -2,7 +2,7 @@
 //!
 //! `bind` creates sockets, `listener` accepts on them, and `dispatch` selects the protocol by the
 //! role of the listener: `http` (edge), `mixed` (egress: `socks` or `http` by its first byte),
-//! `tcp` (forward, exposed service), `link` or `metrics`. `context` is what a connection may use.
+//! `tcp` (forward, exposed service), `link` or `metrics_listener`. `context` is what a connection may use.
 //! `connect` is the CONNECT method, `credentials` authenticates users of an egress, `tunnel` starts
 //! every relay, `tunnel_log` records them.
 //!
@@ -23,7 +23,7 @@ pub mod link;
 pub mod link_permits;
 mod link_streams;
 pub mod listener;
-pub mod metrics;
+pub mod metrics_listener;
 pub mod mixed;
 pub mod pending_links;
 pub mod public_ports;

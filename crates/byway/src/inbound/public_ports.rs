@@ -21,7 +21,7 @@ use super::bind::{self, Bound};
 use super::context::NodeContext;
 use super::listener::{ListenerContext, ListenerGroup};
 use crate::config::{Bind, FrontendPlan, LimitsPlan, Role};
-use crate::link::public_ports::{NotOpen, PORTS_A_TENANT, PublicPorts, UnclaimedPort};
+use crate::link::port_opener::{NotOpen, PORTS_A_TENANT, PortOpener, UnclaimedPort};
 use crate::live::ListenerSettings;
 use crate::observe::log_limit::LogLimit;
 use crate::os::inherit::Inherited;
@@ -76,7 +76,7 @@ impl Drop for PendingBind {
     }
 }
 
-impl PublicPorts for NodeContext {
+impl PortOpener for NodeContext {
     fn open(
         self: Arc<Self>,
         address: SocketAddr,

@@ -2,7 +2,7 @@
 //!
 //! In:    the state folder, the Plan; sessions from `inbound/link` and from `outgoing`.
 //! Out:   `registry` (which session has which public name; `registry_file` stores it),
-//!        `public_ports` (how their ports are opened), `grants` (who may join; `grant` is one of
+//!        `port_opener` (how their ports are opened), `grants` (who may join; `grant` is one of
 //!        them, `join_file` stores a join string), `revocation`, `outgoing` (the sessions that this
 //!        node dials), `services` (the services that those register), `welcome` (accepts or refuses
 //!        a hello), `serving` (what an accepted session may register), `outbox` (messages to be
@@ -20,7 +20,7 @@ mod lock;
 mod metrics;
 pub mod outbox;
 pub mod outgoing;
-pub mod public_ports;
+pub mod port_opener;
 pub mod registry;
 mod registry_file;
 pub mod revocation;

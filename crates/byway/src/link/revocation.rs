@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Links;
 use super::grants::Standing;
-use super::public_ports::PublicPorts;
+use super::port_opener::PortOpener;
 use crate::outbound::pooled::PoolKey;
 
 /// How often the grants in use are checked: one call of `stat` for each.
@@ -23,7 +23,7 @@ const TICK: Duration = Duration::from_millis(500);
 const TICKS_A_WRITE: u64 = 6 * 3600 * 1000 / 500;
 
 /// Watches for as long as it is polled.
-pub async fn watch(links: &Links, ports: &dyn PublicPorts) {
+pub async fn watch(links: &Links, ports: &dyn PortOpener) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for number in 1_u64.. {
@@ -58,7 +58,7 @@ pub async fn watch(links: &Links, ports: &dyn PublicPorts) {
     }
 }
 
-fn take_away(links: &Links, ports: &dyn PublicPorts, id: GrantId) {
+fn take_away(links: &Links, ports: &dyn PortOpener, id: GrantId) {
     let names = links.registry.revoke(id);
     for name in &names {
         ports.close(name);

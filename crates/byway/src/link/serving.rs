@@ -21,7 +21,7 @@ use super::Links;
 use super::grants::Grant;
 use super::leaving::{GoAwayMeaning, LeaveStep, Leaving};
 use super::outbox::Outbox;
-use super::public_ports::{NotOpen, PublicPorts};
+use super::port_opener::{NotOpen, PortOpener};
 use super::registry::{ClaimedName, LostName};
 use crate::config::{Bind, LimitsPlan, LinkPlan, Plan, Role, Serves};
 use crate::live::ListenerSettings;
@@ -99,7 +99,7 @@ pub struct AcceptedAt {
     /// The session leaves when this drains.
     pub scope: Scope,
     /// What opens the ports of its services.
-    pub ports: Arc<dyn PublicPorts>,
+    pub ports: Arc<dyn PortOpener>,
 }
 
 /// An accepted session without its streams. Dropping it ends the session.

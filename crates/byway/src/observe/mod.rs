@@ -2,7 +2,7 @@
 //!
 //! A worker counts in its own `metrics` and writes request lines to its own buffer (`access`); both
 //! belong to its `worker_stats`. `counters` belong to the node and are for rare events; their
-//! `log_limit` decides which events get a line in the log. `prometheus` prints all numbers. `log`
+//! `log_limit` decides which events get a line in the log. `telemetry` prints both. `log`
 //! writes events for operators.
 
 pub mod access;
@@ -14,7 +14,6 @@ pub mod log;
 pub mod log_limit;
 pub mod metrics;
 pub mod outcomes;
-pub mod prometheus;
 pub mod registry;
 pub mod request_report;
 pub mod telemetry;

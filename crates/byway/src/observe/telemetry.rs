@@ -11,6 +11,8 @@ use super::counters::Counters;
 use super::worker_stats::WorkerStats;
 use crate::runtime::scope::OnPanic;
 
+mod metrics;
+
 /// See the head of the file.
 #[derive(Default)]
 pub struct Telemetry {

@@ -1,4 +1,4 @@
-//! Public ports: how an accepted session opens the ports of its services. `inbound` implements it.
+//! Port opener: how an accepted session opens the ports of its services. `inbound` implements it.
 //!
 //! In:    an address that a session has claimed, or wants to claim.
 //! Out:   an open port that leads to the name; or why there is none.
@@ -13,7 +13,7 @@ use byway_link::{GrantId, Name};
 use crate::config::LimitsPlan;
 
 /// See the head of the file.
-pub trait PublicPorts: Send + Sync {
+pub trait PortOpener: Send + Sync {
     /// Opens the port of a name that `tenant` has claimed, unless it is open already.
     ///
     /// # Errors

@@ -1,18 +1,18 @@
-//! Prometheus: what a node and its process count, as families of metrics.
+//! Metrics: what a node and its process count, as families of metrics.
 //!
 //! In:    the stats of the workers, the counters, the logs, the process.
 //! Out:   families of the exposition, each with a row in `docs/metrics.md`; every name begins with
 //!        `byway_` (or with the usual `process_`) and ends in its unit.
 //! Never: a label that clients choose: listeners, sides and reasons are fixed by the node.
 
-use super::access::log_buffer::LogBuffer;
-use super::exposition::{Collect, Exposition, MetricKind, seconds};
-use super::histogram::{Distribution, Histogram};
-use super::log;
-use super::metrics::{CODES, ListenerTotals, WorkerMetrics};
-use super::outcomes::Outcomes;
-use super::telemetry::Telemetry;
+use super::Telemetry;
 use crate::fault::Who;
+use crate::observe::access::log_buffer::LogBuffer;
+use crate::observe::exposition::{Collect, Exposition, MetricKind, seconds};
+use crate::observe::histogram::{Distribution, Histogram};
+use crate::observe::log;
+use crate::observe::metrics::{CODES, ListenerTotals, WorkerMetrics};
+use crate::observe::outcomes::Outcomes;
 use crate::os::process;
 
 impl Collect for Telemetry {

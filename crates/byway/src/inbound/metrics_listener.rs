@@ -1,4 +1,4 @@
-//! Metrics: what a `[metrics]` listener serves: the metrics of this node, and its health.
+//! Metrics listener: what a `[metrics]` listener serves: the metrics of this node, and its health.
 //!
 //! In:    an accepted connection.
 //! Out:   `GET /metrics`: the exposition; `GET /healthz`: 200 while the node serves, 503 once it
