@@ -896,6 +896,45 @@ fn check_warns_of_a_pattern_that_a_double_slash_bypasses() {
 }
 
 #[test]
+fn init_writes_a_config_that_is_valid_and_leaves_an_existing_one_as_it_is() {
+    let wrote = run(&["init"]);
+    assert_eq!(
+        (wrote.code, &*wrote.stdout),
+        (Some(0), ""),
+        "{}",
+        wrote.stderr
+    );
+    assert!(
+        wrote.stderr.contains("wrote byway.toml"),
+        "{}",
+        wrote.stderr
+    );
+    let text = run(&["init", "-"]);
+    assert_eq!(text.code, Some(0), "{}", text.stderr);
+    let checked = run_with("check", &text.stdout, &[]);
+    assert_eq!(checked.code, Some(0), "{}", checked.stderr);
+    let launch = Launch::new(BYWAY, &["init"]);
+    std::fs::write(launch.config(), SMALL).unwrap();
+    refused(&launch.run(), &["byway.toml exists; name another file"]);
+}
+
+#[test]
+fn schema_prints_json_or_a_page() {
+    let json = run(&["schema"]);
+    assert_eq!(json.code, Some(0), "{}", json.stderr);
+    assert!(
+        json.stdout
+            .starts_with("{\n  \"$schema\": \"https://json-schema.org/draft/2020-12/schema\"")
+    );
+    let page = run(&["schema", "--markdown"]);
+    assert!(
+        page.stdout.starts_with("# Every key of a config file\n"),
+        "{}",
+        page.stderr
+    );
+}
+
+#[test]
 fn an_empty_list_of_grants_names_the_folder() {
     let state = tempfile::tempdir().unwrap();
     let folder = state.path().display().to_string();

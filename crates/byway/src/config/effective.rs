@@ -206,12 +206,7 @@ fn egress(
 }
 
 fn rules(f: &mut fmt::Formatter<'_>, plan: &EgressPlan, section: &str) -> fmt::Result {
-    match plan.stream_limit {
-        Some(rate) => writeln!(f, "stream_limit = \"{rate}\"  # of one stream, each way")?,
-        None => writeln!(f, "# stream_limit: none")?,
-    }
-    let default = quoted(plan.default.word());
-    writeln!(f, "default = {default}  # for what no rule matches")?;
+    plan.settings.print(f)?;
     plan.rules
         .iter()
         .try_for_each(|plan| rule(f, plan, section))

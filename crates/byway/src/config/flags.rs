@@ -8,7 +8,7 @@
 use super::link_flags::{JoinFlag, join_flags};
 use super::place::{At, Place, Text};
 use super::secret::Secret;
-use super::section::{Edge, Egress, File, Route, Rule, User};
+use super::section::{Edge, Egress, EgressCommon, File, Route, Rule, User};
 
 /// What `byway proxy` and `byway proxy join` were given on the command line.
 #[derive(Clone, Debug, Default)]
@@ -74,7 +74,7 @@ impl File {
                 given.open_to_the_world,
                 Place::flag("--open-to-the-world", ""),
             )),
-            stream_limit: given.stream_limit.map(|text| flag("--stream-limit", text)),
+            common: common_flags(given.stream_limit),
             rule: denied.chain(allowed).collect(),
             join: join_flags(given.join, given.carrier),
             ..Egress::default()
@@ -83,6 +83,13 @@ impl File {
             proxy: vec![At::new(egress, Place::flag("--listen", ""))],
             ..Self::default()
         }
+    }
+}
+
+pub(super) fn common_flags(stream_limit: Option<String>) -> EgressCommon {
+    EgressCommon {
+        stream_limit: stream_limit.map(|text| flag("--stream-limit", text)),
+        ..EgressCommon::default()
     }
 }
 

@@ -4,7 +4,7 @@
 //! Out:   a [`File`] with one section.
 //! Never: checks a value, or shows a join string in a place.
 
-use super::flags::{allow_flag, deny_flag, flag, flags, target_flag};
+use super::flags::{allow_flag, common_flags, deny_flag, flag, flags, target_flag};
 use super::place::{At, Place};
 use super::secret::Secret;
 use super::section::{Exit, Expose, File, Join, Serve};
@@ -106,7 +106,7 @@ impl File {
         let exit = Exit {
             listen: Some(flags("--listen", given.listen)),
             advertise: given.advertise.map(|text| flag("--advertise", text)),
-            stream_limit: given.stream_limit.map(|text| flag("--stream-limit", text)),
+            common: common_flags(given.stream_limit),
             rule: denied.chain(allowed).collect(),
             ..Exit::default()
         };

@@ -76,9 +76,10 @@ pub use schema::schema;
 pub use secret::Secret;
 pub use section::{
     AccessFormat, AccessPlace, CarrierChoice, Dial, DialPlan, Drain, DrainPlan, Edge, EdgeSettings,
-    Egress, Exit, Expose, Family, File, HostMode, Join, Limits, LimitsPlan, Link, LinkSettings,
-    Log, LogPlan, Metrics, Pool, PoolPlan, ResolverKind, Retry, RetryPlan, Route, RouteSettings,
-    Rule as RuleSection, Serve, Spill, SpillMode, SpillPlan, Tcp, User, Verdict,
+    Egress, EgressCommon, EgressSettings, Exit, Expose, Family, File, HostMode, Join, Limits,
+    LimitsPlan, Link, LinkSettings, Log, LogPlan, Metrics, Pool, PoolPlan, ResolverKind, Retry,
+    RetryPlan, Route, RouteSettings, Rule as RuleSection, Serve, Spill, SpillMode, SpillPlan, Tcp,
+    User, Verdict,
 };
 pub use slashes::slash_warnings;
 pub use statuses::Statuses;

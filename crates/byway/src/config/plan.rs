@@ -18,10 +18,9 @@ use super::host_pattern::HostPattern;
 use super::link_plan::{JoinPlan, LinkPlan, Serves};
 use super::login::UserPlan;
 use super::section::{
-    DialPlan, DrainPlan, EdgeSettings, LimitsPlan, LinkSettings, LogPlan, PoolPlan, RetryPlan,
-    RouteSettings, SpillPlan, Verdict,
+    DialPlan, DrainPlan, EdgeSettings, EgressSettings, LimitsPlan, LinkSettings, LogPlan, PoolPlan,
+    RetryPlan, RouteSettings, SpillPlan,
 };
-use super::units::Rate;
 use crate::os::descriptors::Shares;
 
 /// The complete configuration of a node.
@@ -361,10 +360,8 @@ pub struct EgressPlan {
     pub users: Vec<UserPlan>,
     /// The first that matches decides.
     pub rules: Vec<Rule>,
-    /// For what no rule matches.
-    pub default: Verdict,
-    /// Bytes per second towards the reader of one stream; none for no limit.
-    pub stream_limit: Option<Rate>,
+    /// What needs no other section.
+    pub settings: EgressSettings,
     /// Whether slow readers may use the disk of this node; never for streams through `exit`, which
     /// uses its own disk.
     pub spill: bool,

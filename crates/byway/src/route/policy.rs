@@ -282,7 +282,7 @@ fn decide_egress(
         )) => out(egress, target),
         // A name may still resolve to an address that a CIDR rule allows; the address rules decide
         // that.
-        None if egress.default == Verdict::Deny
+        None if egress.settings.default == Verdict::Deny
             && !may_be_opened_by_address(egress, inquiry, target) =>
         {
             return Err(denied(format!(
@@ -300,7 +300,7 @@ fn decide_egress(
         egress,
         inquiry,
         via,
-        allowed_by_rule || egress.default == Verdict::Allow,
+        allowed_by_rule || egress.settings.default == Verdict::Allow,
     );
     rules.opened_port = target
         .port()
@@ -326,7 +326,7 @@ fn decide_egress(
         plan: Arc::clone(inquiry.plan),
         outbound,
         rules: Arc::new(rules),
-        stream_limit: egress.stream_limit,
+        stream_limit: egress.settings.stream_limit,
         spill,
         because,
         visitor: inquiry.peer,

@@ -20,10 +20,7 @@ use super::super::place::{At, Place, Text};
 use super::super::plan::{Action, EgressPlan, ListenerPlan, Role, Rule};
 use super::super::secret::Secret;
 use super::super::section::kind::{Kind, OneOf};
-use super::super::section::{
-    self, ActionWord, Egress, LimitsPlan, SpillMode, SpillPlan, User, Verdict,
-};
-use super::super::units::Rate;
+use super::super::section::{self, ActionWord, Egress, LimitsPlan, SpillMode, SpillPlan, User};
 use super::Resolver;
 use super::parent::parse_parent;
 
@@ -42,19 +39,11 @@ impl Resolver<'_> {
         let plan = EgressPlan {
             rules,
             users,
-            default: self.verdict(&written.default),
-            stream_limit: written
-                .stream_limit
-                .as_ref()
-                .and_then(|text| self.parsed::<Rate>("stream_limit", text)),
+            settings: written.common.resolve(self, ""),
             spill: spill.mode == SpillMode::Auto && dials(written),
             exit,
         };
         self.listeners(&written.name, binds, &Role::Egress(Arc::new(plan)), limits)
-    }
-
-    pub(super) fn verdict(&mut self, written: &Option<Text>) -> Verdict {
-        OneOf::resolve(self, "default", written, (), Verdict::Allow)
     }
 
     /// Refuses a public listener without users, unless the config confirms it.

@@ -10,7 +10,6 @@ use super::super::link_plan::{LinkPlan, Serves};
 use super::super::place::At;
 use super::super::plan::{EgressPlan, ListenerPlan, Role};
 use super::super::section::{Exit, LimitsPlan, SpillMode, SpillPlan};
-use super::super::units::Rate;
 use super::Resolver;
 
 impl Resolver<'_> {
@@ -26,11 +25,7 @@ impl Resolver<'_> {
         let plan = EgressPlan {
             users: Vec::new(),
             rules: self.rules(&written.rule, &[]),
-            default: self.verdict(&written.default),
-            stream_limit: written
-                .stream_limit
-                .as_ref()
-                .and_then(|text| self.parsed::<Rate>("stream_limit", text)),
+            settings: written.common.resolve(self, ""),
             spill: spill.mode == SpillMode::Auto,
             exit: None,
         };

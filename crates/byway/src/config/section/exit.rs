@@ -1,6 +1,7 @@
 //! `[[exit]]`.
 
-use super::Verdict;
+use super::EgressCommon;
+use super::kind::Group;
 use super::prelude::*;
 use super::rule::RulesWithoutUsers;
 
@@ -18,10 +19,8 @@ keys! {
         /// As for a `[[serve]]`.
         advertise: String, in "a name or an address", example "exit.example.com:7443",
             default "the first address of `listen` if it is a single one";
-        /// As for a `[[proxy]]`.
-        stream_limit: Rate, example "25MiB/s", default "none";
-        /// For what no rule matches.
-        default: OneOf<Verdict>, example "deny", value "\"allow\"";
+        /// See [`EgressCommon`].
+        common: Group<EgressCommon>;
         /// See [`Rule`](super::Rule).
         rule: RulesWithoutUsers;
     }

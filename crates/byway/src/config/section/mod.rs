@@ -2,7 +2,7 @@
 //!
 //! In:    a table of the file.
 //! Out:   a [`File`], the parts of the Plan that need no code of their own, and the
-//!        [`Description`](description::Description) of all keys.
+//!        [`Description`] of all keys.
 //! Never: resolves what depends on other sections: `resolve` does.
 
 #[macro_use]
@@ -41,7 +41,7 @@ pub use link::{Link, LinkSettings};
 pub use log::{AccessFormat, AccessPlace, Log, LogPlan};
 pub use metrics::Metrics;
 pub use pool::{Pool, PoolPlan};
-pub use proxy::{Egress, User, Verdict};
+pub use proxy::{Egress, EgressCommon, EgressSettings, User, Verdict};
 pub use retry::{Retry, RetryPlan};
 pub use route::{HostMode, Route, RouteSettings};
 pub(super) use rule::ActionWord;

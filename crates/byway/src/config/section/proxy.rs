@@ -23,18 +23,26 @@ keys! {
             default "every client that can reach it";
         /// Confirms that a public listener without users is intended.
         open_to_the_world: bool, example true, value "false";
-        /// Bytes per second towards the reader of one stream.
-        ///
-        /// At a desk in addition to that of the exit.
-        stream_limit: Rate, example "25MiB/s", default "none";
-        /// For what no rule matches.
-        ///
-        /// The guard against internal addresses applies either way.
-        default: OneOf<Verdict>, example "deny", value "\"allow\"";
+        /// See [`EgressCommon`].
+        common: Group<EgressCommon>;
         /// What is allowed goes out through an `[[exit]]` of another node.
         join: Group<Join>, example "", alternative "";
         /// See [`Rule`].
         rule: Vec<Rule>;
+    }
+}
+
+keys! {
+    /// What a `[[proxy]]` and an `[[exit]]` have in common.
+    pub struct EgressCommon {} => EgressSettings {
+        /// Bytes per second towards the reader of one stream.
+        ///
+        /// At a desk in addition to that of the exit.
+        stream_limit: Maybe<Rate> => Option<Rate> = None, example "25MiB/s", default "none";
+        /// For what no rule matches.
+        ///
+        /// The guard against internal addresses applies either way.
+        default: OneOf<Verdict> => Verdict = Verdict::Allow;
     }
 }
 

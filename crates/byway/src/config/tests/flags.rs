@@ -124,8 +124,8 @@ fn deny_takes_hosts_suffixes_networks_and_ports_and_allow_takes_networks() {
         ..ProxyFlags::default()
     };
     let egress = egress(flags).unwrap();
-    assert_eq!(egress.default, Verdict::Allow);
-    assert_eq!(egress.stream_limit, Some(Rate(1_000_000)));
+    assert_eq!(egress.settings.default, Verdict::Allow);
+    assert_eq!(egress.settings.stream_limit, Some(Rate(1_000_000)));
     let shown: Vec<String> = egress.rules.iter().map(show_rule).collect();
     assert_eq!(
         shown,
@@ -156,7 +156,7 @@ fn a_proxy_without_allow_permits_what_is_not_denied() {
         deny: owned(&["a.com"]),
         ..ProxyFlags::default()
     };
-    assert_eq!(egress(flags).unwrap().default, Verdict::Allow);
+    assert_eq!(egress(flags).unwrap().settings.default, Verdict::Allow);
 }
 
 #[test]
@@ -406,7 +406,7 @@ fn an_exit_on_one_line_allows_and_denies_like_a_proxy() {
             "2 Allow [] [] [127.0.0.0/8] []"
         ]
     );
-    assert_eq!(egress.stream_limit, Some(Rate(1_000_000)));
+    assert_eq!(egress.settings.stream_limit, Some(Rate(1_000_000)));
 }
 
 #[test]

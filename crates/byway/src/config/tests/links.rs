@@ -307,7 +307,7 @@ fn an_exit_has_rules_and_limits_and_no_users() {
         panic!("an exit")
     };
     assert_eq!(
-        (egress.stream_limit, egress.default),
+        (egress.settings.stream_limit, egress.settings.default),
         (Some(Rate(25 << 20)), Verdict::Deny)
     );
     assert_eq!(

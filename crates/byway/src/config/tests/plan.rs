@@ -409,8 +409,8 @@ port = [443, \"8000-8999\"]
     let Role::Egress(egress) = &plan.listeners[0].frontend.role else {
         panic!("an exit")
     };
-    assert_eq!(egress.stream_limit, Some(Rate(25_000_000)));
-    assert_eq!(egress.default, Verdict::Deny);
+    assert_eq!(egress.settings.stream_limit, Some(Rate(25_000_000)));
+    assert_eq!(egress.settings.default, Verdict::Deny);
     assert!(egress.spill);
     assert!(!format!("{plan:?}").contains("hunter2"));
     let [via, allow] = egress.rules.as_slice() else {
