@@ -108,13 +108,11 @@ impl<'t, 'i> TableReader<'t, 'i> {
     }
 
     /// `true` or `false`.
-    pub(super) fn truth(&mut self, key: &'static str) -> Option<At<bool>> {
+    pub(super) fn truth(&mut self, key: &'static str, example: Example<'_>) -> Option<At<bool>> {
         let value = self.value(key)?;
         match value.get_ref() {
             DeValue::Boolean(truth) => Some(At::new(*truth, value.span())),
-            _ => self.mismatch(key, value, "true or false, without quotes", &|| {
-                "true".to_owned()
-            }),
+            _ => self.mismatch(key, value, "true or false, without quotes", example),
         }
     }
 

@@ -161,7 +161,7 @@ impl Key {
         Self { default, ..self }
     }
 
-    /// The same, for a key that excludes one before it.
+    /// As [`Self::default`], for a key that excludes one before it.
     pub(super) fn alternative(self, words: &'static str) -> Self {
         Self {
             is_alternative: true,

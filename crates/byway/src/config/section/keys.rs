@@ -162,3 +162,20 @@ macro_rules! range_of {
         $range
     };
 }
+
+/// How values are written: the type as written, the method of `TableReader` that reads it, the range
+/// and the one of keys that state none, the shape. A range of text says what to write.
+macro_rules! forms {
+    ($($form:ty: $written:ty, $read:ident, $range:ty = $any:expr, $shape:expr;)*) => {$(
+        impl Form for $form {
+            type Written = $written;
+            type Range = $range;
+            const ANY: $range = $any;
+            const READ: Read<$written> = |table, key, example| table.$read(key, example);
+
+            fn shape(range: $range) -> Shape {
+                $shape(range)
+            }
+        }
+    )*};
+}

@@ -78,7 +78,8 @@ pub(in crate::config) const fn millis(millis: u64) -> Duration {
 pub(in crate::config) const KIB: u64 = 1 << 10;
 pub(in crate::config) const GIB: u64 = 1 << 30;
 
-/// A whole number.
+/// A whole number. The range of all fits every type that counts are kept in; it is far beyond what a
+/// machine can hold open.
 pub struct Count;
 
 /// A folder. Relative paths start at the folder of the file; the default is in the state folder.
@@ -87,47 +88,21 @@ pub struct Folder;
 /// A list of texts and numbers, or one of them; resolved by hand.
 pub struct NumbersOrTexts;
 
-macro_rules! forms {
-    ($($(#[$note:meta])* $form:ty: $written:ty, $read:expr, $range:ty = $any:expr, $shape:expr;)*) => {$(
-        $(#[$note])*
-        impl Form for $form {
-            type Written = $written;
-            type Range = $range;
-            const ANY: $range = $any;
-            const READ: Read<$written> = $read;
-
-            fn shape(range: $range) -> Shape {
-                $shape(range)
-            }
-        }
-    )*};
-}
-
-// How each is written, read, limited and described. Ranges of text say what to write.
 forms! {
-    Count: Option<At<u64>>, |table, key, example| table.count(key, example),
-        RangeInclusive<u64> = 1..=1_000_000_000, Shape::Count;
-    ByteSize: Option<Text>, |table, key, example| table.text_or_number(key, example),
+    Count: Option<At<u64>>, count, RangeInclusive<u64> = 1..=1_000_000_000, Shape::Count;
+    ByteSize: Option<Text>, text_or_number,
         RangeInclusive<u64> = 1..=i64::MAX.unsigned_abs(), Shape::Size;
-    Period: Option<Text>, |table, key, example| table.text(key, example),
+    Period: Option<Text>, text,
         RangeInclusive<Duration> = millis(1)..=seconds(365 * 86_400), Shape::Period;
-    Rate: Option<Text>, |table, key, example| table.text(key, example),
-        () = (), |()| Shape::Rate;
-    bool: Option<At<bool>>, |table, key, _| table.truth(key),
-        () = (), |()| Shape::Truth;
-    IpAddr: Option<Text>, |table, key, example| table.text(key, example),
-        &'static str = "an address", Shape::Text;
-    Folder: Option<Text>, |table, key, example| table.text(key, example),
-        &'static str = "a folder", Shape::Text;
-    String: Option<Text>, |table, key, example| table.text(key, example),
-        &'static str = "text", Shape::Text;
-    Vec<String>: Option<At<Vec<Text>>>, |table, key, example| table.texts(key, example),
-        &'static str = "text", Shape::Texts;
-    NumbersOrTexts: Option<At<Vec<Text>>>,
-        |table, key, example| table.texts_or_numbers(key, example),
+    Rate: Option<Text>, text, () = (), |()| Shape::Rate;
+    bool: Option<At<bool>>, truth, () = (), |()| Shape::Truth;
+    IpAddr: Option<Text>, text, &'static str = "an address", Shape::Text;
+    Folder: Option<Text>, text, &'static str = "a folder", Shape::Text;
+    String: Option<Text>, text, &'static str = "text", Shape::Text;
+    Vec<String>: Option<At<Vec<Text>>>, texts, &'static str = "texts", Shape::Texts;
+    NumbersOrTexts: Option<At<Vec<Text>>>, texts_or_numbers,
         &'static str = "numbers", Shape::NumbersOrTexts;
-    Secret: Option<At<Secret>>, |table, key, example| table.secret(key, example),
-        &'static str = "text", Shape::Text;
+    Secret: Option<At<Secret>>, secret, &'static str = "text", Shape::Text;
 }
 
 impl<V: TryFrom<u64> + Display> Kind<V> for Count {

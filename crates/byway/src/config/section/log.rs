@@ -37,16 +37,10 @@ pub enum AccessPlace {
     File(PathBuf),
 }
 
-impl Form for AccessPlace {
-    type Written = Option<Text>;
-    type Range = &'static str;
-    const ANY: Self::Range =
-        "`\"off\"`, `\"stdout\"` or a path (`\"./off\"` for a file of that name)";
-    const READ: Read<Self::Written> = |table, key, example| table.text(key, example);
-
-    fn shape(range: Self::Range) -> Shape {
-        Shape::Text(range)
-    }
+forms! {
+    AccessPlace: Option<Text>, text,
+        &'static str = "`\"off\"`, `\"stdout\"` or a path (`\"./off\"` for a file of that name)",
+        Shape::Text;
 }
 
 impl Kind<Self> for AccessPlace {

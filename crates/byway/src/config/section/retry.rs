@@ -36,15 +36,9 @@ keys! {
     }
 }
 
-impl Form for Statuses {
-    type Written = Option<At<Vec<Text>>>;
-    type Range = &'static str;
-    const ANY: Self::Range = "statuses from 500 to 599";
-    const READ: Read<Self::Written> = |table, key, example| table.texts_or_numbers(key, example);
-
-    fn shape(range: Self::Range) -> Shape {
-        Shape::NumbersOrTexts(range)
-    }
+forms! {
+    Statuses: Option<At<Vec<Text>>>, texts_or_numbers,
+        &'static str = "statuses from 500 to 599", Shape::NumbersOrTexts;
 }
 
 impl Kind<Self> for Statuses {

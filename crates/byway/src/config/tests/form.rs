@@ -335,6 +335,25 @@ fn errors_of_wrong_types_show_what_was_expected_and_what_was_found() {
 }
 
 #[test]
+fn errors_of_wrong_types_show_an_example_or_the_default() {
+    for (text, help) in [
+        ("limits.keep_alive = 60".to_owned(), "keep_alive = \"1m\""),
+        ("limits.head_fields = \"many\"".into(), "head_fields = 128"),
+        ("limits.max_body = true".into(), "max_body = \"10GiB\""),
+        ("retry.on = true".into(), "on = [502, 503, 504]"),
+        (with_route("hosts = 1"), "hosts = [\"app.example.com\"]"),
+        (
+            with_egress("open_to_the_world = 1"),
+            "open_to_the_world = true",
+        ),
+        ("edge = 1".into(), "[[edge]]"),
+        ("limits = 1".into(), "[limits]"),
+    ] {
+        assert_eq!(first(&text).1, format!("for example {help}"), "{text}");
+    }
+}
+
+#[test]
 fn negative_and_too_large_numbers_are_refused() {
     assert_eq!(
         errors(&with_listener("workers = -1")),
