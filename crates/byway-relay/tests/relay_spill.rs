@@ -558,6 +558,43 @@ async fn a_stream_whose_reader_is_paused_gets_its_file_once_the_budget_has_room(
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_reader_is_paused_gets_its_file_once_a_permit_is_free() {
+    let files = FairPermits::new(1);
+    let mut bench = Bench::eager(0);
+    let budget = SpillBudget::of(1 << 30).with_files(files.clone());
+    let spill = bench.options.spill.as_mut().unwrap();
+    spill.pool = start(bench.directory.path(), budget);
+    let permit = files.take(&Asker::User("eve".into()), false).unwrap();
+    let ((near_down, down), (near_up, up)) = (pipe::pair_of(4096), pipe::pair_of(65_536));
+    down.control().pause_reads();
+    let (near_down, near_up) = (near_down.into_stream(), near_up.into_stream());
+    let relay = relay(near_down, near_up, &bench.options, Early::default());
+    let mut up = up.into_stream();
+    let script = async {
+        let begun = std::time::Instant::now();
+        until(|| bench.counters.ring_bytes() >= 256 * 1024).await;
+        assert_eq!((bench.counters.spills(), bench.charged()), (0, 0));
+        drop(permit);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        until(|| {
+            assert!(begun.elapsed() < HANG, "it does not try again");
+            bench.counters.spills() == 1
+        })
+        .await;
+    };
+    let send = async {
+        let _ = up.write_all(&body(0, 2 * MIB)).await;
+        std::future::pending::<()>().await
+    };
+    tokio::select! {
+        _ = relay => panic!("no side has ended it"),
+        () = send => {}
+        () = script => {}
+    }
+    drop(down);
+}
+
 #[tokio::test]
 async fn a_stream_whose_reader_has_caught_up_leaves_its_spill_file_to_another_stream() {
     const LEN: usize = 2 * MIB;

@@ -82,10 +82,10 @@ impl Spill {
     pub(crate) fn new(options: SpillOptions, counters: Option<Arc<RelayCounters>>) -> Self {
         Self {
             queue: SpillQueue::new(options.ring_bytes, options.engage_after),
-            store: Some(Store {
-                file: None,
-                charge: Charge::new(Arc::clone(options.pool.budget()), options.user.clone()),
-            }),
+            store: Some(Store::new(Charge::new(
+                Arc::clone(options.pool.budget()),
+                options.user.clone(),
+            ))),
             options,
             under_way: None,
             timer: None,
@@ -198,21 +198,32 @@ impl Spill {
 
     fn start(&mut self, op: Op) -> Result<(), SpillError> {
         let mut store = self.store.take().ok_or(SpillError::Stopped)?;
-        match op {
-            Op::Write { pieces, .. } if !charge(&mut store, &pieces, self.options.stream_bytes) => {
+        if let Op::Write { pieces, .. } = &op {
+            let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+            if let Err(refusal) = store.admit(bytes, self.options.stream_bytes) {
+                store.charge.settle(self.queue.allocated_disk_bytes());
                 self.store = Some(store);
-                let refused = OpResult::Written {
-                    pieces,
-                    written: 0,
-                    failure: Some(WriteFailure::Refused(Refusal::NoRoom)),
-                };
-                self.queue
-                    .done(refused, now())
-                    .map_err(SpillError::ReadBack)?;
+                return self.refuse(op, refusal);
             }
-            op => self.under_way = Some(self.options.pool.submit(op, store)),
         }
+        self.under_way = Some(self.options.pool.submit(op, store));
         Ok(())
+    }
+
+    fn refuse(&mut self, op: Op, refusal: Refusal) -> Result<(), SpillError> {
+        let Op::Write { pieces, .. } = op else {
+            return Ok(());
+        };
+        let failure = Some(WriteFailure::Refused(refusal));
+        self.report_failure(failure.as_ref());
+        let refused = OpResult::Written {
+            pieces,
+            written: 0,
+            failure,
+        };
+        self.queue
+            .done(refused, now())
+            .map_err(SpillError::ReadBack)
     }
 
     /// True once the time has come at which the queue wants to be asked again.
@@ -232,17 +243,18 @@ impl Spill {
 
     /// Reports why bytes were not written; of a refusal that lasts only its beginning.
     fn report_failure(&mut self, failure: Option<&WriteFailure>) {
-        let was_reported = self.is_refusal_reported;
-        self.is_refusal_reported = matches!(failure, Some(WriteFailure::Refused(_)));
         let event = match failure {
+            None => {
+                self.is_refusal_reported = false;
+                return;
+            }
             Some(WriteFailure::Disk(error)) => SpillEvent::DiskFailed(error),
-            Some(WriteFailure::Refused(refusal)) if !was_reported => match refusal {
-                Refusal::NoRoom => return,
-                Refusal::NoPermit(reason) => SpillEvent::NoPermit(*reason),
-                Refusal::NotOpened(error) => SpillEvent::NotOpened(error),
-            },
-            _ => return,
+            Some(WriteFailure::Refused(Refusal::NoRoom)) => return,
+            Some(WriteFailure::Refused(_)) if self.is_refusal_reported => return,
+            Some(WriteFailure::Refused(Refusal::NoPermit(reason))) => SpillEvent::NoPermit(*reason),
+            Some(WriteFailure::Refused(Refusal::NotOpened(error))) => SpillEvent::NotOpened(error),
         };
+        self.is_refusal_reported = true;
         self.options.pool.report(event);
     }
 }
@@ -261,9 +273,4 @@ impl Drop for Spill {
             self.options.pool.close(store);
         }
     }
-}
-
-fn charge(store: &mut Store, pieces: &[crate::buffer::Buffer], stream_bytes: u64) -> bool {
-    let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
-    store.charge.grow(bytes, stream_bytes)
 }

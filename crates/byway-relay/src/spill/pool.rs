@@ -127,21 +127,54 @@ impl Drop for SpillPool {
     }
 }
 
-/// A stream's file, once it has one, and the charge for it. They are kept together, so that the
-/// budget is released only when the blocks are free.
+/// A stream's file, once it has one, with its permit and its charge. They are kept together, so that
+/// a permit is returned only when the file is closed, and the budget only when the blocks are free.
 #[derive(Debug)]
 pub(super) struct Store {
-    // The file is dropped before the charge.
-    pub(super) file: Option<OpenFile>,
+    // Fields are dropped in this order.
+    file: Option<File>,
+    permit: Option<FairPermit<Asker>>,
     pub(super) charge: Charge,
 }
 
-/// A file, and the permit for its descriptor.
-#[derive(Debug)]
-pub(super) struct OpenFile {
-    // The file is dropped before the permit.
-    file: File,
-    _permit: FairPermit<Asker>,
+impl Store {
+    pub(super) const fn new(charge: Charge) -> Self {
+        Self {
+            file: None,
+            permit: None,
+            charge,
+        }
+    }
+
+    /// Charges `bytes` that are to be written, and takes the permit for a file if there is none
+    /// yet. Does not block, so that a stream that is refused keeps its bytes while a disk is stuck.
+    pub(super) fn admit(&mut self, bytes: u64, stream_bytes: u64) -> Result<(), Refusal> {
+        if !self.charge.grow(bytes, stream_bytes) {
+            return Err(Refusal::NoRoom);
+        }
+        if self.permit.is_none() {
+            self.permit = Some(self.charge.file_permit().map_err(Refusal::NoPermit)?);
+        }
+        Ok(())
+    }
+
+    fn open_file(&mut self, directory: &Path) -> io::Result<&File> {
+        if self.file.is_none() {
+            self.file = Some(file::open(directory)?);
+        }
+        self.file()
+    }
+
+    fn file(&self) -> io::Result<&File> {
+        self.file
+            .as_ref()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn close_file(&mut self) {
+        self.file = None;
+        self.permit = None;
+    }
 }
 
 /// The result of an operation.
@@ -219,18 +252,22 @@ fn perform(op: Op, store: &mut Store, directory: &Path) -> OpResult {
             }
         }
         Op::Read { at, len, mut piece } => {
-            let read = opened(store).and_then(|file| file::read(file, at, len, &mut piece));
+            let read = store
+                .file()
+                .and_then(|file| file::read(file, at, len, &mut piece));
             OpResult::Read(read.map(|()| piece))
         }
-        Op::Punch { from, len } => {
-            OpResult::Punched(opened(store).is_ok_and(|file| unnamed_file::punch(file, from, len)))
-        }
+        Op::Punch { from, len } => OpResult::Punched(
+            store
+                .file()
+                .is_ok_and(|file| unnamed_file::punch(file, from, len)),
+        ),
         Op::Empty => {
             // While most permits are free the file is kept, which is cheaper than to open it again.
             let is_kept = store.charge.budget().has_ample_files()
-                && opened(store).and_then(|file| file.set_len(0)).is_ok();
+                && store.file().and_then(|file| file.set_len(0)).is_ok();
             if !is_kept {
-                store.file = None;
+                store.close_file();
             }
             OpResult::Emptied
         }
@@ -244,33 +281,22 @@ fn write(
     directory: &Path,
 ) -> (u64, Option<WriteFailure>) {
     let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
-    if !store.charge.budget().disk_has_room(directory, bytes) {
-        return (0, Some(WriteFailure::Refused(Refusal::NoRoom)));
-    }
-    if store.file.is_none() {
-        let permit = match store.charge.file_permit() {
-            Ok(permit) => permit,
-            Err(reason) => return (0, Some(WriteFailure::Refused(Refusal::NoPermit(reason)))),
-        };
-        match file::open(directory) {
+    let (written, failure) = if !store.charge.budget().disk_has_room(directory, bytes) {
+        (0, Some(WriteFailure::Refused(Refusal::NoRoom)))
+    } else {
+        match store.open_file(directory) {
             Ok(file) => {
-                store.file = Some(OpenFile {
-                    file,
-                    _permit: permit,
-                });
+                let (written, result) = file::write(file, at, pieces);
+                (written, result.err().map(WriteFailure::Disk))
             }
-            Err(error) => return (0, Some(not_opened(error))),
+            Err(error) => (0, Some(not_opened(error))),
         }
-    }
-    let (written, result) = match opened(store) {
-        Ok(file) => file::write(file, at, pieces),
-        Err(error) => (0, Err(error)),
     };
     if at + written == 0 {
         // Nothing is in it.
-        store.file = None;
+        store.close_file();
     }
-    (written, result.err().map(WriteFailure::Disk))
+    (written, failure)
 }
 
 /// A lack of descriptors or memory may pass, so the stream writes again later. Any other error is
@@ -281,13 +307,6 @@ fn not_opened(error: io::Error) -> WriteFailure {
         WriteFailure::Refused(Refusal::NotOpened(error))
     } else {
         WriteFailure::Disk(error)
-    }
-}
-
-fn opened(store: &Store) -> io::Result<&File> {
-    match &store.file {
-        Some(open) => Ok(&open.file),
-        None => Err(io::ErrorKind::NotFound.into()),
     }
 }
 
