@@ -18,6 +18,8 @@ pub enum Version {
     /// HTTP/1.1.
     #[default]
     Http11,
+    /// HTTP/2: heads have pseudo-headers, and bodies are framed by their stream.
+    Http2,
 }
 
 /// The facts from fields of certain names.
@@ -50,7 +52,7 @@ impl Survey {
     /// Whether the connection may be used for another message (RFC 9112 section 9.3), according to
     /// the fields.
     pub(crate) fn keep_alive(&self, version: Version) -> bool {
-        !self.lists_close && (version == Version::Http11 || self.lists_keep_alive)
+        !self.lists_close && (version >= Version::Http11 || self.lists_keep_alive)
     }
 
     fn note(

@@ -20,6 +20,7 @@ use crate::target::{Authority, Form, TargetForm, form};
 pub struct RequestHead {
     method: Span,
     target: Span,
+    authority: Option<Span>,
     form: Form,
     version: Version,
     section: Section,
@@ -51,6 +52,11 @@ impl RequestHead {
         Ok(())
     }
 
+    /// Sets the authority of a version that has a pseudo-header for it. It takes the place of Host.
+    pub fn authority(&mut self, authority: Span) {
+        self.authority = Some(authority);
+    }
+
     /// The fields, to add to.
     pub fn section(&mut self) -> &mut Section {
         &mut self.section
@@ -62,8 +68,18 @@ impl RequestHead {
     /// If the fields do not name one host, or define more than one framing.
     pub fn complete(&mut self, text: &[u8], limits: &Limits) -> Result<(), Malformed> {
         self.survey = Survey::of(&self.section, text, limits)?;
+        if let Some(authority) = self.authority {
+            self.survey.host = match self.survey.host {
+                Seen::Never => Seen::Once(authority),
+                Seen::Once(host) if host.of(text).eq_ignore_ascii_case(authority.of(text)) => {
+                    Seen::Once(authority)
+                }
+                Seen::Once(_) => return Err(Malformed::HostInvalid),
+                Seen::Often => Seen::Often,
+            };
+        }
         match self.survey.host {
-            Seen::Never if self.version == Version::Http11 => return Err(Malformed::HostMissing),
+            Seen::Never if self.version >= Version::Http11 => return Err(Malformed::HostMissing),
             Seen::Often => return Err(Malformed::HostRepeated),
             Seen::Once(host) if Authority::parse(host.of(text)).is_none() => {
                 return Err(Malformed::HostInvalid);
@@ -78,6 +94,21 @@ impl RequestHead {
         if matches!(self.form, Form::Authority) && self.framed.has_body() {
             return Err(Malformed::ConnectBody);
         }
+        Ok(())
+    }
+
+    /// Completes the framing for a version whose streams frame bodies: whether the stream `ended`
+    /// with the head. A body of unknown length becomes [`Framed::Chunked`]. Call it after
+    /// [`complete`](Self::complete).
+    ///
+    /// # Errors
+    /// If the head announces a body and the stream has ended.
+    pub fn frame_by_stream(&mut self, ended: bool) -> Result<(), Malformed> {
+        self.framed = match (self.framed, ended) {
+            (Framed::None, false) => Framed::Chunked,
+            (Framed::Length(1..), true) => return Err(Malformed::LengthInvalid),
+            (framed, _) => framed,
+        };
         Ok(())
     }
 
@@ -223,7 +254,7 @@ impl<'a> Request<'a> {
     /// Whether the downstream waits for 100 (Continue) before it sends the body. Never in 1.0 (RFC
     /// 9110 section 10.1.1).
     pub fn expects_continue(self) -> bool {
-        self.head.version == Version::Http11 && self.head.survey.expects_continue
+        self.head.version >= Version::Http11 && self.head.survey.expects_continue
     }
 
     /// The value of Upgrade, if Connection lists it too. Never in 1.0 (RFC 9110 section 7.8).
@@ -247,5 +278,70 @@ impl fmt::Debug for Request<'_> {
             .field("fields", &Listed(self.fields()))
             .field("framing", &self.framing())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A head with pseudo-headers and these fields, as a decoder writes them.
+    fn head(fields: &[(&str, &str)], ended: bool) -> Result<(RequestHead, String), Malformed> {
+        let (mut head, mut text) = (RequestHead::default(), "POST/pathexample.com".to_owned());
+        head.start(
+            Span::new(0, 4),
+            Span::new(4, 9),
+            Version::Http2,
+            text.as_bytes(),
+        )?;
+        head.authority(Span::new(9, 20));
+        for (name, value) in fields {
+            let at = text.len();
+            text += &format!("{name}: {value}\r\n");
+            let (name_end, end) = (at + name.len(), text.len() - 2);
+            head.section()
+                .push(Span::new(at, name_end), Span::new(name_end + 2, end));
+        }
+        head.complete(text.as_bytes(), &Limits::default())?;
+        head.frame_by_stream(ended)?;
+        Ok((head, text))
+    }
+
+    #[test]
+    fn pseudo_headers_are_spans_and_no_fields() {
+        let (head, text) = head(&[("host", "Example.com"), ("a", "1")], true).unwrap();
+        let request = head.view(text.as_bytes());
+        assert_eq!(request.host(), Some(&b"example.com"[..]));
+        assert_eq!(
+            (request.method(), request.path()),
+            (&b"POST"[..], &b"/path"[..])
+        );
+        assert_eq!(request.fields().len(), 2);
+        assert!(request.keep_alive());
+    }
+
+    #[test]
+    fn a_host_that_differs_from_the_authority_is_refused() {
+        let refused = head(&[("host", "other")], true).err();
+        assert_eq!(refused, Some(Malformed::HostInvalid));
+    }
+
+    #[test]
+    fn a_body_is_framed_by_its_stream() {
+        for (length, ended, framed) in [
+            (None, true, Ok(Framed::None)),
+            (None, false, Ok(Framed::Chunked)),
+            (Some("5"), false, Ok(Framed::Length(5))),
+            (Some("0"), true, Ok(Framed::Length(0))),
+            (Some("5"), true, Err(Malformed::LengthInvalid)),
+        ] {
+            let fields: Vec<_> = length
+                .into_iter()
+                .map(|length| ("content-length", length))
+                .collect();
+            let framing =
+                head(&fields, ended).map(|(head, text)| head.view(text.as_bytes()).framing());
+            assert_eq!(framing, framed, "{length:?} {ended}");
+        }
     }
 }

@@ -72,6 +72,18 @@ impl ResponseHead {
         Ok(())
     }
 
+    /// Completes the framing for a version whose streams frame bodies: whether the stream `ended`
+    /// with the head. A body of unknown length becomes [`Framed::Chunked`]. Call it after
+    /// [`complete`](Self::complete).
+    pub fn frame_by_stream(&mut self, ended: bool) {
+        if let Ok(framed @ Framed::None) = &mut self.declared {
+            *framed = match ended {
+                true => Framed::Length(0),
+                false => Framed::Chunked,
+            };
+        }
+    }
+
     /// Discards the message and keeps the memory.
     pub fn clear(&mut self) {
         let mut section = std::mem::take(&mut self.section);

@@ -340,6 +340,7 @@ fn minor(version: Version) -> u8 {
     match version {
         Version::Http10 => 0,
         Version::Http11 => 1,
+        Version::Http2 => panic!("HTTP/1 alone is parsed"),
     }
 }
 

@@ -23,6 +23,7 @@ pub(super) fn read(
     *response.version_mut() = match view.version() {
         Version::Http10 => http::Version::HTTP_10,
         Version::Http11 => http::Version::HTTP_11,
+        Version::Http2 => http::Version::HTTP_2,
     };
     *response.headers_mut() = HeaderMap::with_capacity(view.fields().len());
     for field in view.fields() {

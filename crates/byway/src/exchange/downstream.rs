@@ -15,8 +15,12 @@ use byway_relay::Outflow;
 
 use super::body::BodyTransfer;
 use super::upstream::Upstream;
+#[cfg(test)]
+use crate::http::body::Source;
 use crate::http::body::{BodyError, Sink};
 use crate::http::conn::{Conn, Mark};
+#[cfg(test)]
+use crate::http::double::DoubleStream;
 use crate::http::h1_body::{H1Reading, H1Sink, H1Source, H1Writing};
 use crate::http::head::Head;
 
@@ -24,6 +28,9 @@ use crate::http::head::Head;
 pub enum Downstream<'a> {
     /// A connection of HTTP/1.
     H1(H1Downstream<'a>),
+    /// A stream in a test.
+    #[cfg(test)]
+    Double(Box<DoubleStream>),
 }
 
 /// A connection of HTTP/1 with one request on it.
@@ -78,6 +85,13 @@ impl<'a> Downstream<'a> {
                 }
                 Poll::Ready(Ok(()))
             }
+            #[cfg(test)]
+            Self::Double(stream) => {
+                while stream.buffered() < enough {
+                    ready!(stream.poll_more(cx))?;
+                }
+                Poll::Ready(Ok(()))
+            }
         }
     }
 
@@ -85,6 +99,8 @@ impl<'a> Downstream<'a> {
     pub fn has_unread(&self) -> bool {
         match self {
             Self::H1(h1) => !h1.conn.unread().is_empty(),
+            #[cfg(test)]
+            Self::Double(stream) => stream.buffered() > 0,
         }
     }
 
@@ -92,6 +108,8 @@ impl<'a> Downstream<'a> {
     pub fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
         match self {
             Self::H1(h1) => h1.conn.stream().poll_broken(cx),
+            #[cfg(test)]
+            Self::Double(stream) => stream.poll_broken(cx),
         }
     }
 
@@ -105,6 +123,8 @@ impl<'a> Downstream<'a> {
                     h1.conn.send_through(outflow);
                 }
             }
+            #[cfg(test)]
+            Self::Double(_) => {}
         }
     }
 
@@ -112,6 +132,8 @@ impl<'a> Downstream<'a> {
     pub fn has_outflow(&self) -> bool {
         match self {
             Self::H1(h1) => h1.conn.has_outflow(),
+            #[cfg(test)]
+            Self::Double(_) => false,
         }
     }
 
@@ -131,14 +153,19 @@ impl<'a> Downstream<'a> {
                 h1.conn
                     .try_queue(|out| write(&mut Head::H1(HeadWriter(out))))
             }
+            #[cfg(test)]
+            Self::Double(stream) => stream.write_head(|head| write(&mut Head::Double(head))),
         }
     }
 
-    /// Queues data of a body that is complete with it.
+    /// Queues a whole body.
     pub fn queue_body(&mut self, data: &[u8]) {
-        match self {
-            Self::H1(h1) => h1.sink().queue_data(data),
-        }
+        let queued = match self {
+            Self::H1(h1) => queue_body(&mut h1.sink(), data),
+            #[cfg(test)]
+            Self::Double(stream) => queue_body(&mut **stream, data),
+        };
+        debug_assert!(queued.is_ok(), "there is no trailer that cannot be written");
     }
 
     /// Passes on the body of the request.
@@ -152,6 +179,16 @@ impl<'a> Downstream<'a> {
             (Self::H1(from), Upstream::H1(to)) => {
                 transfer.poll(cx, &mut from.source(), &mut to.sink())
             }
+            #[cfg(test)]
+            (Self::H1(from), Upstream::Double(to)) => {
+                transfer.poll(cx, &mut from.source(), &mut **to)
+            }
+            #[cfg(test)]
+            (Self::Double(from), Upstream::H1(to)) => {
+                transfer.poll(cx, &mut **from, &mut to.sink())
+            }
+            #[cfg(test)]
+            (Self::Double(from), Upstream::Double(to)) => transfer.poll(cx, &mut **from, &mut **to),
         }
     }
 
@@ -166,6 +203,16 @@ impl<'a> Downstream<'a> {
             (Self::H1(to), Upstream::H1(from)) => {
                 transfer.poll(cx, &mut from.source(), &mut to.sink())
             }
+            #[cfg(test)]
+            (Self::H1(to), Upstream::Double(from)) => {
+                transfer.poll(cx, &mut **from, &mut to.sink())
+            }
+            #[cfg(test)]
+            (Self::Double(to), Upstream::H1(from)) => {
+                transfer.poll(cx, &mut from.source(), &mut **to)
+            }
+            #[cfg(test)]
+            (Self::Double(to), Upstream::Double(from)) => transfer.poll(cx, &mut **from, &mut **to),
         }
     }
 
@@ -173,6 +220,11 @@ impl<'a> Downstream<'a> {
     pub fn mark(&self) -> Mark {
         match self {
             Self::H1(h1) => h1.conn.mark(),
+            #[cfg(test)]
+            Self::Double(stream) => Mark {
+                queued: stream.queued(),
+                sent: stream.sent(),
+            },
         }
     }
 
@@ -181,6 +233,14 @@ impl<'a> Downstream<'a> {
     pub fn take_back(&mut self, mark: Mark) -> bool {
         match self {
             Self::H1(h1) => h1.conn.take_back(mark),
+            #[cfg(test)]
+            Self::Double(stream) => {
+                let unsent = stream.sent() == mark.sent;
+                if unsent {
+                    stream.truncate(mark.queued);
+                }
+                unsent
+            }
         }
     }
 
@@ -188,6 +248,8 @@ impl<'a> Downstream<'a> {
     pub fn has_queued(&self) -> bool {
         match self {
             Self::H1(h1) => h1.conn.has_queued(),
+            #[cfg(test)]
+            Self::Double(stream) => stream.has_queued(),
         }
     }
 
@@ -196,6 +258,8 @@ impl<'a> Downstream<'a> {
     pub fn sent_bytes(&self) -> u64 {
         match self {
             Self::H1(h1) => h1.conn.sent_bytes(),
+            #[cfg(test)]
+            Self::Double(stream) => stream.sent(),
         }
     }
 
@@ -203,6 +267,8 @@ impl<'a> Downstream<'a> {
     pub fn left_bytes(&self) -> u64 {
         match self {
             Self::H1(h1) => h1.conn.left_bytes(),
+            #[cfg(test)]
+            Self::Double(stream) => stream.sent(),
         }
     }
 
@@ -210,6 +276,8 @@ impl<'a> Downstream<'a> {
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         match self {
             Self::H1(h1) => h1.conn.poll_flush(cx),
+            #[cfg(test)]
+            Self::Double(stream) => stream.poll_push_out(cx),
         }
     }
 
@@ -220,4 +288,9 @@ impl<'a> Downstream<'a> {
     pub async fn flush(&mut self) -> Result<(), Broken> {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
+}
+
+fn queue_body(sink: &mut impl Sink, data: &[u8]) -> Result<(), Malformed> {
+    sink.queue_data(data);
+    sink.end(std::iter::empty())
 }

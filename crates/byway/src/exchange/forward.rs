@@ -351,6 +351,11 @@ impl ExchangeRequest<'_> {
             upgrade: self.upgrade().is_some(),
             client: self.client,
         };
+        #[cfg(test)]
+        if let Some(stream) = crate::http::double::take_upstream() {
+            let (authority, slot) = ("upstream".into(), None);
+            return Ok((Upstream::Double(stream), Destination { authority, slot }));
+        }
         let Borrowed {
             lease,
             authority,

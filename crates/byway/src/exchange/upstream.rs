@@ -21,6 +21,8 @@ use super::retry::Outcome;
 use crate::fault::Fault;
 use crate::http::body::{Part, Source};
 use crate::http::conn::Conn;
+#[cfg(test)]
+use crate::http::double::DoubleStream;
 use crate::http::h1_body::{H1Reading, H1Response, H1Sink, H1Source, H1Writing};
 use crate::http::head::Head;
 use crate::http::scratch::Scratch;
@@ -31,6 +33,9 @@ use crate::outbound::pooled::PoolKey;
 pub enum Upstream {
     /// A connection of HTTP/1.
     H1(H1Upstream),
+    /// A stream in a test.
+    #[cfg(test)]
+    Double(Box<DoubleStream>),
 }
 
 /// A connection of HTTP/1 with one request on it.
@@ -154,6 +159,8 @@ impl Upstream {
     pub fn reused(&self) -> bool {
         match self {
             Self::H1(h1) => h1.lease.reused(),
+            #[cfg(test)]
+            Self::Double(_) => false,
         }
     }
 
@@ -161,6 +168,8 @@ impl Upstream {
     pub fn reports(&self) -> Option<&Arc<Reports>> {
         match self {
             Self::H1(h1) => h1.lease.reports(),
+            #[cfg(test)]
+            Self::Double(_) => None,
         }
     }
 
@@ -180,6 +189,8 @@ impl Upstream {
                 h1.lease
                     .try_queue(|out| write(&mut Head::H1(HeadWriter(out))))
             }
+            #[cfg(test)]
+            Self::Double(stream) => stream.write_head(|head| write(&mut Head::Double(head))),
         }
     }
 
@@ -190,6 +201,8 @@ impl Upstream {
     pub fn start_over(&mut self, upload: &mut BodyTransfer) -> Result<(), Malformed> {
         match self {
             Self::H1(h1) => upload.start_over(&mut h1.sink()),
+            #[cfg(test)]
+            Self::Double(stream) => upload.start_over(&mut **stream),
         }
     }
 
@@ -203,6 +216,11 @@ impl Upstream {
     ) -> Poll<Result<(), HeadError>> {
         match self {
             Self::H1(h1) => h1.poll_head(cx, limits, exposed),
+            #[cfg(test)]
+            Self::Double(stream) => {
+                let head = stream.poll_head(cx);
+                head.map_err(|broken| HeadError::Closed(Some(broken)))
+            }
         }
     }
 
@@ -210,6 +228,8 @@ impl Upstream {
     pub fn has_partial_head(&self) -> bool {
         match self {
             Self::H1(h1) => !h1.lease.unread().is_empty(),
+            #[cfg(test)]
+            Self::Double(_) => false,
         }
     }
 
@@ -217,6 +237,8 @@ impl Upstream {
     pub fn response(&self) -> Response<'_> {
         match self {
             Self::H1(h1) => h1.response(),
+            #[cfg(test)]
+            Self::Double(stream) => stream.response(),
         }
     }
 
@@ -228,6 +250,8 @@ impl Upstream {
                 h1.lease.consume(h1.head_bytes);
                 h1.message.parser.clear();
             }
+            #[cfg(test)]
+            Self::Double(_) => {}
         }
     }
 
@@ -235,6 +259,8 @@ impl Upstream {
     pub fn begin_body(&mut self, framed: Framed, limits: &Limits) {
         match self {
             Self::H1(h1) => h1.begin_body(framed, limits),
+            #[cfg(test)]
+            Self::Double(stream) => stream.expect(framed),
         }
     }
 
@@ -242,6 +268,8 @@ impl Upstream {
     pub fn sent_bytes(&self) -> u64 {
         match self {
             Self::H1(h1) => h1.lease.sent_bytes(),
+            #[cfg(test)]
+            Self::Double(stream) => stream.sent(),
         }
     }
 
@@ -251,7 +279,11 @@ impl Upstream {
         match self {
             Self::H1(h1) if h1.received > 0 => Outcome::Partial,
             Self::H1(h1) if h1.lease.sent_bytes() == h1.sent_before => Outcome::Unsent,
-            Self::H1(_) => Outcome::SentNoByteBack,
+            #[cfg(test)]
+            Self::Double(stream) if stream.has_received() => Outcome::Partial,
+            #[cfg(test)]
+            Self::Double(stream) if stream.sent() == 0 => Outcome::Unsent,
+            _ => Outcome::SentNoByteBack,
         }
     }
 
@@ -260,6 +292,8 @@ impl Upstream {
     pub fn poll_recalled(&mut self, cx: &Context<'_>, moved: Option<u64>) -> Poll<()> {
         match self {
             Self::H1(h1) => h1.lease.poll_recalled(cx, moved),
+            #[cfg(test)]
+            Self::Double(_) => Poll::Pending,
         }
     }
 
@@ -277,6 +311,8 @@ impl Upstream {
                     h1.lease.release(Release::Close);
                 }
             },
+            #[cfg(test)]
+            Self::Double(_) => {}
         }
     }
 
@@ -294,6 +330,8 @@ impl Upstream {
                     _ => h1.lease.release(Release::Close),
                 }
             }
+            #[cfg(test)]
+            Self::Double(_) => {}
         }
     }
 
@@ -306,6 +344,8 @@ impl Upstream {
                 let (conn, _) = h1.lease.detach();
                 conn.into_parts()
             }
+            #[cfg(test)]
+            Self::Double(_) => panic!("no test upgrades a stream"),
         }
     }
 }

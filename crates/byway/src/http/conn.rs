@@ -26,8 +26,8 @@ use crate::runtime::reactor_tick;
 /// them was sent.
 #[derive(Clone, Copy)]
 pub struct Mark {
-    queued: usize,
-    sent: u64,
+    pub(crate) queued: usize,
+    pub(crate) sent: u64,
 }
 
 /// See the head of the file.

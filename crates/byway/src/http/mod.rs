@@ -5,6 +5,8 @@
 
 pub mod body;
 pub mod conn;
+#[cfg(test)]
+pub mod double;
 pub mod filter;
 pub mod h1_body;
 pub mod head;

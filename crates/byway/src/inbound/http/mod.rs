@@ -12,3 +12,5 @@ pub mod h1;
 mod request;
 pub mod request_log;
 mod respond;
+#[cfg(test)]
+mod streams;
