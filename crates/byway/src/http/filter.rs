@@ -60,7 +60,7 @@ impl FilterStage {
     }
 
     /// Passes data in. Returns how much of it was taken. Call it only while nothing is unsent: then
-    /// no more is held than the filter makes of [`INPUT_BYTES`].
+    /// no more is held than the filter makes of 16 KiB.
     ///
     /// # Errors
     /// Those of the filter, and if it makes no progress.
