@@ -5,7 +5,7 @@
 //!        example where it has none.
 //! Never: has a `#` that is followed by a space in front of a key that can be taken in as it is.
 
-use super::section::description::{Default, Description, Key, Shape, note};
+use super::section::description::{Default, Description, Key, Shape};
 use super::section::{File, Section};
 
 const HEAD: &str = "\
@@ -50,7 +50,7 @@ fn section(out: &mut String, section: &Description, path: &str) {
         let is_served = matches!(key.shape, Shape::Table(_)) || SERVED.contains(&&*path);
         let sign = if is_served { "" } else { "#" };
         *out += "\n";
-        comment(out, &below.sentences());
+        comment(out, &below.about.sentences());
         *out += &format!("{sign}{}\n", key.heading(&path));
         self::section(out, below, &path);
     }
@@ -73,14 +73,17 @@ fn line(out: &mut String, key: &Key, is_served: bool) {
         Shape::Inline(below) => {
             let keys = below.keys().iter();
             let keys: Vec<String> = keys
-                .map(|key| format!("`{}`: {}", key.name, note(&key.phrase)))
+                .map(|key| format!("`{}`: {}", key.name, key.about.note()))
                 .collect();
             keys.join("; ")
         }
         shape => shape.to_string(),
     };
     *out += "\n";
-    comment(out, &format!("{}. Values: {values}.{default}", key.phrase));
+    comment(
+        out,
+        &format!("{}. Values: {values}.{default}", key.about.phrase),
+    );
     *out += &format!("{sign}{name} = {value}\n");
 }
 

@@ -15,7 +15,7 @@ use super::plan::{
     Action, EdgePlan, EgressPlan, ForwardPlan, ListenerPlan, Plan, Role, RoutePlan, Rule,
 };
 use super::resolve::derived_route_name;
-use super::section::description::{note, quoted};
+use super::section::description::{Prose, quoted};
 use super::section::kind::{Kind, OrNone, Words};
 use super::section::{Dial, Drain, Limits, Link, Log, Metrics, Pool, Retry, Section, Spill};
 use super::units::ByteSize;
@@ -144,7 +144,7 @@ fn settings(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
 }
 
 fn heading<T: Section>(f: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
-    writeln!(f, "\n[{key}]  # {}", note(T::ABOUT))
+    writeln!(f, "\n[{key}]  # {}", Prose::of(T::ABOUT).note())
 }
 
 fn edge(f: &mut fmt::Formatter<'_>, plan: &EdgePlan) -> fmt::Result {

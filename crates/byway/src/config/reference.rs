@@ -4,14 +4,14 @@
 //! Out:   a table for each section.
 //! Never: explains how settings work together: `docs/defaults.md` does.
 
-use super::section::description::{Default, Description, Key, Shape, note};
+use super::section::description::{Default, Description, Key, Shape};
 use super::section::{File, Section};
 
 const HEAD: &str = r#"# Every key of a config file
 
 `byway schema --markdown` prints this page, `byway schema` the same as a JSON Schema, for editors, and `byway init` writes a
 file with every key. [defaults.md](defaults.md) explains how the settings work together; `byway check -c FILE` prints all
-values in force.
+values in force. [examples/byway.toml](../examples/byway.toml) is a file with every section.
 
 A file is TOML. Unknown keys are errors, with a suggestion. All errors are shown at once. Values of flags are read in the
 same way. How values are written:
@@ -32,7 +32,7 @@ Where several texts can be given, one alone needs no brackets.
 /// The page.
 pub fn reference() -> String {
     let file = File::describe();
-    let mut out = format!("{HEAD}\n## At the top\n\n{}\n\n", file.details);
+    let mut out = format!("{HEAD}\n## At the top\n\n{}\n\n", file.about.details);
     keys(&mut out, &file);
     sections(&mut out, &file, "", "##");
     out
@@ -52,9 +52,9 @@ fn sections(out: &mut String, section: &Description, path: &str, level: &str) {
                 None => continue,
             },
         };
-        *out += &format!("\n{level} `{heading}`: {}\n\n", note(&below.phrase));
-        if !below.details.is_empty() {
-            *out += &format!("{}\n\n", below.details);
+        *out += &format!("\n{level} `{heading}`: {}\n\n", below.about.note());
+        if !below.about.details.is_empty() {
+            *out += &format!("{}\n\n", below.about.details);
         }
         keys(out, below);
         sections(out, below, &path, "###");
@@ -68,7 +68,7 @@ fn keys(out: &mut String, section: &Description) {
         *out += &format!(
             "| `{}` | {} | {} | {} |\n",
             key.name,
-            key.sentences(),
+            key.about.sentences(),
             key.shape,
             default(key)
         );

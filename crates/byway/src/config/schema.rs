@@ -33,7 +33,7 @@ fn table(section: &Description) -> Value {
         .collect();
     json!({
         "type": "object",
-        "description": section.sentences(),
+        "description": section.about.sentences(),
         "properties": properties,
         "required": required,
         "additionalProperties": false,
@@ -45,7 +45,7 @@ fn property(key: &Key) -> Value {
     if key.section().is_some() {
         return schema;
     }
-    let mut text = format!("{} Values: {}.", key.sentences(), key.shape);
+    let mut text = format!("{} Values: {}.", key.about.sentences(), key.shape);
     match &key.default {
         Default::Value(default) => schema["default"] = from_toml(default),
         Default::Words(words) => text += &format!(" Default: {words}."),

@@ -14,10 +14,8 @@ use crate::config::units::{ByteSize, Period};
 
 /// A section.
 pub struct Description {
-    /// What it is for, in a phrase.
-    pub phrase: String,
-    /// What else there is to say.
-    pub details: String,
+    /// What it is for.
+    pub about: Prose,
     keys: Vec<Key>,
 }
 
@@ -25,10 +23,8 @@ pub struct Description {
 pub struct Key {
     /// Its name in the file.
     pub name: &'static str,
-    /// What it means, in a phrase.
-    pub phrase: String,
-    /// What else there is to say.
-    pub details: String,
+    /// What it means.
+    pub about: Prose,
     /// How its values look.
     pub shape: Shape,
     /// What holds if it is missing.
@@ -37,6 +33,14 @@ pub struct Key {
     pub is_alternative: bool,
     /// A value as TOML: the default if it is a value.
     pub example: String,
+}
+
+/// A doc comment.
+pub struct Prose {
+    /// Its first paragraph, without the full stop.
+    pub phrase: String,
+    /// The others.
+    pub details: String,
 }
 
 /// What holds if a key is missing.
@@ -84,18 +88,10 @@ pub enum Shape {
 impl Description {
     /// A section whose doc comment is `about`.
     pub(super) fn new(about: &str, keys: Vec<Key>) -> Self {
-        let (phrase, details) = split(about);
-        let keys = keys.into_iter().flat_map(Key::ungrouped).collect();
         Self {
-            phrase,
-            details,
-            keys,
+            about: Prose::of(about),
+            keys: keys.into_iter().flat_map(Key::ungrouped).collect(),
         }
-    }
-
-    /// What it is for.
-    pub fn sentences(&self) -> String {
-        sentences(&self.phrase, &self.details)
     }
 
     /// Its keys.
@@ -113,11 +109,9 @@ impl Description {
 impl Key {
     /// A key whose doc comment is `text`.
     pub(super) fn new(name: &'static str, text: &str, shape: Shape) -> Self {
-        let (phrase, details) = split(text);
         Self {
             name,
-            phrase,
-            details,
+            about: Prose::of(text),
             shape,
             default: Default::Words("none"),
             is_alternative: false,
@@ -187,11 +181,6 @@ impl Key {
         alternatives.collect()
     }
 
-    /// What it means.
-    pub fn sentences(&self) -> String {
-        sentences(&self.phrase, &self.details)
-    }
-
     /// The table below it, if it is a section.
     pub fn section(&self) -> Option<&Description> {
         match &self.shape {
@@ -236,33 +225,36 @@ impl Display for Shape {
     }
 }
 
-fn sentences(phrase: &str, details: &str) -> String {
-    format!("{phrase}. {details}").trim_end().to_owned()
-}
-
-/// The first paragraph of a doc comment, without its full stop, and the others.
-fn split(text: &str) -> (String, String) {
-    let joined = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut paragraphs = text.split("\n\n").map(joined);
-    let phrase = paragraphs.next().unwrap_or_default();
-    let details: Vec<String> = paragraphs.collect();
-    (phrase.trim_end_matches('.').to_owned(), details.join(" "))
-}
-
-/// A phrase as the end of a line: without a capital, unless its first word is a name.
-fn in_line(phrase: &str) -> String {
-    let mut chars = phrase.chars();
-    match (chars.next(), chars.next()) {
-        (Some(first), Some(second)) if !second.is_uppercase() => {
-            first.to_lowercase().chain(phrase.chars().skip(1)).collect()
+impl Prose {
+    /// The prose of a doc comment.
+    pub(in crate::config) fn of(text: &str) -> Self {
+        let joined = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let mut paragraphs = text.split("\n\n").map(joined);
+        let phrase = paragraphs.next().unwrap_or_default();
+        Self {
+            phrase: phrase.trim_end_matches('.').to_owned(),
+            details: paragraphs.collect::<Vec<_>>().join(" "),
         }
-        _ => phrase.to_owned(),
     }
-}
 
-/// The end of a line about a section or a key with this doc comment.
-pub(in crate::config) fn note(text: &str) -> String {
-    in_line(&split(text).0)
+    /// All of it.
+    pub fn sentences(&self) -> String {
+        format!("{}. {}", self.phrase, self.details)
+            .trim_end()
+            .to_owned()
+    }
+
+    /// The phrase as the end of a line: without a capital, unless its first word is a name.
+    pub fn note(&self) -> String {
+        let mut chars = self.phrase.chars();
+        match (chars.next(), chars.next()) {
+            (Some(first), Some(second)) if !second.is_uppercase() => first
+                .to_lowercase()
+                .chain(self.phrase.chars().skip(1))
+                .collect(),
+            _ => self.phrase.clone(),
+        }
+    }
 }
 
 /// The line of a key in the effective config. Without a value it is a comment.
@@ -274,7 +266,7 @@ pub(super) fn line(
     default: &[&str],
 ) -> fmt::Result {
     match value {
-        Some(value) => writeln!(f, "{key} = {value}  # {}", note(text)),
+        Some(value) => writeln!(f, "{key} = {value}  # {}", Prose::of(text).note()),
         None => writeln!(f, "# {key}: {}", default.first().unwrap_or(&"none")),
     }
 }

@@ -135,7 +135,7 @@ fn every_key_is_in_the_schema_the_reference_and_the_commented_file() {
         let property = &table["properties"][key.name];
         assert!(property.is_object(), "{path}.{}", key.name);
         assert!(
-            !key.phrase.is_empty() && !key.phrase.ends_with('.'),
+            !key.about.phrase.is_empty() && !key.about.phrase.ends_with('.'),
             "{path}.{}",
             key.name
         );
@@ -160,7 +160,7 @@ fn every_key_is_in_the_schema_the_reference_and_the_commented_file() {
                 "{whole}"
             );
             assert!(
-                reference.contains(&format!("| `{}` | {}", key.name, key.phrase)),
+                reference.contains(&format!("| `{}` | {}", key.name, key.about.phrase)),
                 "{whole}"
             );
             let is_line = |line: &str| {
