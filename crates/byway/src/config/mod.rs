@@ -74,13 +74,7 @@ pub use reference::reference;
 pub use resolve::resolve;
 pub use schema::schema;
 pub use secret::Secret;
-pub use section::{
-    AccessFormat, AccessPlace, CarrierChoice, Dial, DialPlan, Drain, DrainPlan, Edge, EdgeSettings,
-    Egress, EgressCommon, EgressSettings, Exit, Expose, Family, File, HostMode, Join, Limits,
-    LimitsPlan, Link, LinkSettings, Log, LogPlan, Metrics, Pool, PoolPlan, ResolverKind, Retry,
-    RetryPlan, Route, RouteSettings, Rule as RuleSection, Serve, Spill, SpillMode, SpillPlan, Tcp,
-    User, Verdict,
-};
+pub use section::*;
 pub use slashes::slash_warnings;
 pub use statuses::Statuses;
 pub use surroundings::{NameService, Surroundings};

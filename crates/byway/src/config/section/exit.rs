@@ -21,7 +21,7 @@ keys! {
             default "the first address of `listen` if it is a single one";
         /// See [`EgressCommon`].
         common: Group<EgressCommon>;
-        /// See [`Rule`](super::Rule).
+        /// `[[exit.rule]]`.
         rule: RulesWithoutUsers;
     }
 }

@@ -27,7 +27,7 @@ keys! {
         common: Group<EgressCommon>;
         /// What is allowed goes out through an `[[exit]]` of another node.
         join: Group<Join>, example "", alternative "";
-        /// See [`Rule`].
+        /// `[[proxy.rule]]`.
         rule: Vec<Rule>;
     }
 }
