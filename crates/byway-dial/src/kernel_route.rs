@@ -276,6 +276,18 @@ mod tests {
             });
         }
 
+        /// Waits until the IPv6 routes have `destination`, in the form of /proc/self/net/ipv6_route.
+        fn until_routed(destination: &str) {
+            let begun = std::time::Instant::now();
+            while !std::fs::read_to_string("/proc/thread-self/net/ipv6_route")
+                .unwrap()
+                .contains(destination)
+            {
+                assert!(begun.elapsed().as_secs() < 60, "no route to {destination}");
+                std::thread::yield_now();
+            }
+        }
+
         #[test]
         fn an_anyip_route_of_ipv6_is_this_machine() {
             let Some(network) = Network::new() else {
@@ -287,6 +299,8 @@ mod tests {
                 }
                 ip("-6 address add 2a00:1::1/64 dev way nodad");
                 ip("-6 route add local 2a00:2::/64 dev lo src 2a00:1::1");
+                // The kernel adds the route of an address in a task of its own.
+                until_routed("2a000001000000000000000000000001 80");
                 for own in ["[2a00:1::1]:80", "[2a00:2::9]:80"] {
                     assert_eq!(
                         reason(own),
