@@ -38,7 +38,8 @@ use crate::wire::{Control, FEATURE_BUNDLE, Refusal, VERSIONS};
 /// From the first byte of a connection to its first message.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// See the module docs.
+/// Accepts links: does the handshake of TCP and QUIC connections and reads their first message. A
+/// new session is returned for the caller to welcome or refuse, a further carrier for it to attach.
 pub struct Acceptor {
     key: Key,
     tls: TlsAcceptor,

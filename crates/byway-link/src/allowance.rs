@@ -19,7 +19,9 @@ pub(crate) const FIRST_STREAMS: u32 = 128;
 /// Added to two round trips: the least time for which a closed stream counts.
 const SLACK: Duration = Duration::from_millis(20);
 
-/// See the module docs.
+/// The number of streams that the peer of a QUIC carrier may have open at once. It starts at
+/// `FIRST_STREAMS`, doubles up to the configured maximum when half of it is in use, and never
+/// falls.
 #[derive(Debug)]
 pub(crate) struct Allowance {
     allowed: u32,

@@ -59,7 +59,9 @@ pub enum Failure {
     Answer,
 }
 
-/// See the module docs.
+/// Decides how long to wait before the next attempt when a session was lost or could not be made,
+/// and how long that attempt may take. The waits are random, so that nodes that lost the same
+/// server do not return in step.
 #[derive(Debug, Default)]
 pub struct Backoff {
     outage: Option<Instant>,

@@ -29,7 +29,8 @@ use crate::mux::carrier::Transport;
 /// The most connections of one bundle.
 pub(crate) const MOST_CONNECTIONS: usize = 4;
 
-/// See the file header.
+/// One byte stream over two to `MOST_CONNECTIONS` connections. A write is cut into numbered chunks,
+/// each for a connection that has written its earlier ones; a read returns them in order.
 pub(crate) struct Bundle<T> {
     connections: Vec<Connection<T>>,
     /// The number of the next chunk to send.

@@ -12,7 +12,8 @@ use byway_dial::stream::meter::{TcpFigures, TcpMeter};
 use crate::carrier::Sent;
 use crate::congestion::Congestion;
 
-/// See the module docs.
+/// The meters of the TCP connections of one carrier over TLS: what they have sent and lost in
+/// total. They keep no connection open.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connections {
     count: usize,

@@ -66,7 +66,8 @@ pub enum Carriers {
     Tls,
 }
 
-/// See the module docs. Cheap to clone.
+/// Dials the node of one join string: makes a session over QUIC or TLS, whichever is authenticated
+/// first. Cheap to clone.
 #[derive(Clone)]
 pub struct Dialler {
     key: Key,

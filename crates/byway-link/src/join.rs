@@ -96,7 +96,8 @@ impl fmt::Debug for GrantSecret {
     }
 }
 
-/// See the module docs. `Display` and `Debug` hide the secret.
+/// What a node needs to join another one: an address to dial, the fingerprint of the key that the
+/// other side must prove, and a grant. `Display` and `Debug` hide the secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JoinString {
     /// The fingerprint that the other side's key must have.

@@ -177,7 +177,8 @@ fn held_for(seconds: u64) -> String {
     }
 }
 
-/// See the module docs.
+/// The table of public names: the sessions that hold each name, and the tenant that owns it, also
+/// while no session holds it. It takes the time as an argument, in seconds.
 #[derive(Debug, Default)]
 pub struct Leases {
     names: HashMap<Name, Entry>,

@@ -72,7 +72,8 @@ pub enum PingAction {
     GiveUp,
 }
 
-/// See the module docs.
+/// Decides when to ping the other side of a carrier, and when to give it up. Only replies to its
+/// own pings count as signs of life. It does no I/O and takes the time as an argument.
 #[derive(Debug)]
 pub struct Liveness {
     every: Duration,

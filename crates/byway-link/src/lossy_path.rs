@@ -25,7 +25,8 @@ const LOSSY: (u64, u64) = (3, 1000);
 /// This many windows with loss, and half of all windows, show a lossy path.
 const LOSSY_WINDOWS: usize = 3;
 
-/// See the module docs.
+/// Detects a path that loses packets: keeps the losses of the last windows of TCP traffic in which
+/// no packets queued, and returns the share that was lost once several of them show loss.
 #[derive(Debug, Default)]
 pub(crate) struct LossyPath {
     windows: VecDeque<Window>,

@@ -40,7 +40,8 @@ pub(crate) struct Share {
     pub(crate) connections: Arc<Budget>,
 }
 
-/// See the module docs. Clones share it.
+/// The bytes by which the windows of all links of a node may grow, divided between grants and
+/// dialled servers so that none of them can take all. Clones share it.
 #[derive(Clone, Debug)]
 pub struct NodeBudget(Arc<Inner>);
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use tokio::sync::Notify;
 
-/// See the module docs. Clones share the count.
+/// Counts the open streams of a carrier, and signals when none is left. Clones share the count.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OpenStreams(Arc<Inner>);
 

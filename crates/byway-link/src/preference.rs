@@ -311,7 +311,8 @@ enum State {
     },
 }
 
-/// See the module docs.
+/// Decides whether new streams of a link use QUIC or TLS, from the traffic measured in one window
+/// after the other. Open streams stay on their carrier.
 #[derive(Debug)]
 pub struct Preference {
     state: State,

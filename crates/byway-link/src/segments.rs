@@ -51,7 +51,9 @@ impl SegmentSize {
     }
 }
 
-/// See the file header. One is shared by all links of a node.
+/// The TCP segment size to use for each address: smaller where full segments were lost before.
+/// Keeps up to `ADDRESSES` limits, each for at most `LONGEST`. One is shared by all links of a
+/// node.
 #[derive(Debug, Default)]
 pub struct Segments(Mutex<HashMap<Arc<str>, Limit>>);
 

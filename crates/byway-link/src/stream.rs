@@ -16,7 +16,8 @@ use crate::mux::carrier::MuxStream;
 use crate::open_streams::{OpenStream, OpenStreams};
 use crate::quic::QuicStream;
 
-/// See the module docs.
+/// A stream of a session, the same type on every carrier. Dropping it resets the stream, unless it
+/// was finished or `close_on_drop` was called.
 pub struct LinkStream {
     kind: CarrierStream,
     _open: Option<OpenStream>,

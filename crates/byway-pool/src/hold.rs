@@ -12,7 +12,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
-/// See the file header. Shared by the permits and the permit.
+/// The state of a permit in use: the client that it is used for, since when its user waits for that
+/// client, and whether it was recalled. Shared by the permits and the permit.
 pub(crate) struct Hold {
     client: AtomicU64,
     /// Milliseconds since the first call of `millis`, plus one; 0 while its user does not wait for

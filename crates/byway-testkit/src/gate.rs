@@ -11,7 +11,8 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::PATIENCE;
 
-/// See the module docs. Clones are the same gate.
+/// Lets threads wait until it is opened. It never closes again; a wait that is longer than
+/// `PATIENCE` panics. Clones are the same gate.
 #[derive(Clone, Default)]
 pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
 

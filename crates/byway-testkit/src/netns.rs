@@ -16,7 +16,8 @@ use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// See the module docs. Both hosts reach each other, and themselves by loopback.
+/// Two hosts with a router between them, in network namespaces. Both hosts reach each other, and
+/// themselves by loopback. Dropping it deletes the namespaces.
 pub struct Network {
     near: Namespace,
     router: Namespace,

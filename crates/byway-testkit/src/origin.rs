@@ -20,7 +20,8 @@ use crate::message::Message;
 use crate::pattern::{Pattern, Sum};
 use crate::wire::Wire;
 
-/// See the module docs.
+/// A server behind the program under test, which runs a script for each connection, on its own
+/// thread, and records the requests. After it is dropped it accepts no more.
 pub struct Origin {
     addresses: Vec<SocketAddr>,
     script: Arc<Script>,

@@ -12,7 +12,8 @@ use socket2::{Domain, Socket, Type};
 use crate::message::Message;
 use crate::wire::Wire;
 
-/// See the module docs.
+/// A client of the program under test: a TCP connection that sends the bytes of a test unchanged
+/// and reads responses.
 pub struct Visitor(Wire);
 
 impl Visitor {

@@ -14,7 +14,8 @@ use parking_lot::Mutex;
 use crate::config::{Bind, FrontendPlan, ListenerKey, Plan, RoleKind};
 use crate::observe::exposition::{Collect, Exposition, MetricKind};
 
-/// See the head of the file.
+/// The Plan in force, and the addresses that this node listens on. A request reads both without a
+/// lock.
 pub struct Live {
     plan: ArcSwap<Plan>,
     own: ArcSwap<Arc<[SocketAddr]>>,

@@ -21,7 +21,9 @@ thread_local! {
     static SPARE: [RefCell<Vec<Vec<u8>>>; 2] = const { [const { RefCell::new(Vec::new()) }; 2] };
 }
 
-/// See the file header. The memory is initialised only once: `memory.len()` is the capacity.
+/// The read buffer of a connection: bytes that were read and not consumed yet, at most
+/// `MOST_BYTES`. Dropping it returns its memory to the thread, which keeps some for the next
+/// buffer. The memory is initialised only once: `memory.len()` is the capacity.
 #[derive(Default)]
 pub(crate) struct Buffer {
     memory: Vec<u8>,

@@ -27,7 +27,8 @@ pub(crate) enum Outgoing {
     Chunked,
 }
 
-/// See the file header.
+/// A request that has passed all checks, with what is decided before a connection is acquired: its
+/// group, the framing of its body, and whether it may be repeated.
 pub(crate) struct CheckedRequest {
     pub(crate) parts: Parts,
     pub(crate) group: Group,

@@ -24,7 +24,9 @@ use tokio::time::Instant;
 /// A queue that grew larger for a head is shrunk to this after the exchange.
 const KEPT_QUEUE_BYTES: usize = 4 * 1024;
 
-/// See the file header.
+/// An HTTP/1 connection to an origin, as the pool keeps it: the stream, the bytes read and not
+/// parsed yet, and the bytes queued to be sent. Dropping it closes the connection, by a FIN or a
+/// reset depending on `close_reason`, and reports that reason if it is set.
 pub(crate) struct H1Conn {
     /// `None` after it was taken for an upgrade.
     stream: Option<Stream>,

@@ -16,7 +16,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-/// See the file header. Dropping it marks the request as over.
+/// A guard that counts one running request of an agent, so that a shutdown can wait for it.
+/// Dropping it marks the request as over.
 pub(crate) struct InFlight(Arc<Inner>);
 
 /// How many requests are running.

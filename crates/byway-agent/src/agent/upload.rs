@@ -37,7 +37,8 @@ pub(crate) enum UploadError {
     Broken(Broken),
 }
 
-/// See the file header.
+/// Sends the body of one request in the framing that its head has announced, and keeps up to
+/// `REPLAY_BYTES` of it, so that a retry can send it again.
 pub(crate) struct Upload<B> {
     /// `None` if there was no body from the start.
     body: Option<Pin<Box<B>>>,

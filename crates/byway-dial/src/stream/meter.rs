@@ -11,7 +11,8 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-/// See the head of the file.
+/// A handle that reads the kernel's counters of one TCP connection. It does not keep the connection
+/// open: once that is closed, its methods return `None`. Clones read the same connection.
 #[derive(Clone, Debug)]
 pub struct TcpMeter(Weak<TcpStream>);
 

@@ -6,7 +6,9 @@
 
 use tokio::net::TcpStream;
 
-/// See the head of the file.
+/// Bytes written to a TCP socket that the peer has not acknowledged, sent or not; a FIN counts as
+/// one. `None` if the kernel refuses, or on an architecture where the number of `SIOCOUTQ` is not
+/// known.
 #[cfg(target_os = "linux")]
 pub(super) fn bytes(socket: &TcpStream) -> Option<u64> {
     use std::ffi::c_int;
@@ -34,7 +36,7 @@ pub(super) fn bytes(socket: &TcpStream) -> Option<u64> {
     bytes.ok().and_then(|bytes| u64::try_from(bytes).ok())
 }
 
-/// See the head of the file.
+/// Always `None`: the number is read on Linux only.
 #[cfg(not(target_os = "linux"))]
 pub(super) const fn bytes(_: &TcpStream) -> Option<u64> {
     None

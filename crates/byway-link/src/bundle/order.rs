@@ -58,7 +58,8 @@ impl Header {
     }
 }
 
-/// See the file header.
+/// Puts the chunks that arrive over the connections of a bundle in order again. Holds at most
+/// `HELD_BYTES` and `HELD_CHUNKS`, but always has room for the next chunk.
 #[derive(Debug, Default)]
 pub(crate) struct Order {
     /// The number of the chunk whose bytes are read next.

@@ -10,7 +10,8 @@ use super::arithmetic::bytes_in;
 /// The largest burst of the last one to two spans of this many rounds counts.
 const SPAN_ROUNDS: u64 = 5;
 
-/// See the file header.
+/// How many bytes are acknowledged at once beyond what the rate of the path explains: the largest
+/// such burst of the last one to two spans of `SPAN_ROUNDS` rounds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Aggregation {
     began: Instant,

@@ -112,7 +112,8 @@ impl Judgement {
     }
 }
 
-/// See the file header.
+/// BBR version 3 with a congestion window, in bytes, instead of a pacing rate. Takes the time as an
+/// argument.
 #[derive(Clone, Debug)]
 pub(super) struct Bbr {
     mtu: u64,

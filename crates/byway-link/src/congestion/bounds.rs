@@ -9,7 +9,7 @@ use super::arithmetic::percent;
 /// room.
 const HEADROOM: u64 = 85;
 
-/// See the file header. By default nothing is limited.
+/// Upper limits on the bytes in flight, learned from losses. By default nothing is limited.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Bounds {
     /// The largest amount that probes have found to fit.

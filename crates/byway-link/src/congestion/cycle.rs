@@ -28,7 +28,8 @@ pub(super) enum Phase {
     ProbeRtt,
 }
 
-/// See the file header.
+/// The phase of the controller, how many rounds it has lasted, and the time of the next probe. Also
+/// counts how many of the rounds between two probes had a queue.
 #[derive(Clone, Debug)]
 pub(super) struct Cycle {
     phase: Phase,

@@ -54,7 +54,8 @@ pub(super) struct Sample {
     pub(super) round_trip: Duration,
 }
 
-/// See the file header.
+/// Estimates the delivery rate: keeps what was sent and not acknowledged, in at most `MAX_BATCHES`
+/// entries, and returns one sample for each batch of acknowledgements.
 #[derive(Clone, Debug)]
 pub(super) struct Delivery {
     batches: VecDeque<Batch>,

@@ -37,7 +37,8 @@ pub(super) enum Verdict {
     Severe,
 }
 
-/// See the file header.
+/// Counts the bytes acknowledged and lost in a round, learns the usual loss of the path, and
+/// decides at the end of the round whether its losses exceed that.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Losses {
     acked: u64,

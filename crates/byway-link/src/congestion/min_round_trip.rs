@@ -13,7 +13,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// A round trip that is longer than the smallest by this, or by an eighth of it, shows a queue.
 pub(super) const QUEUE_MARGIN: Duration = Duration::from_millis(2);
 
-/// See the file header.
+/// The smallest round trip of the last `WINDOW`, with the state of the phase that measures it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MinRoundTrip {
     recent: TimedMin,

@@ -31,7 +31,9 @@ impl ControllerFactory for ProbingFactory {
     }
 }
 
-/// See the file header.
+/// A congestion controller that passes everything to another one. After `let_out`, `PACKETS`
+/// packets may be sent beyond its window, until the next acknowledgement. Clones share their
+/// number.
 pub(super) struct Probing {
     inner: Box<dyn Controller>,
     /// Packets that may be sent beyond the window. Shared by clones.

@@ -24,7 +24,8 @@ pub(super) const NEXT_ROUND: Duration = Duration::from_millis(1500);
 /// The most rounds of one try: the number that fits into the longest try, of 20 s.
 const MOST_ROUNDS: u32 = 14;
 
-/// See the file header.
+/// The attempts of one try to connect, by QUIC, TLS or both. While some have no result, a new round
+/// of them starts every `NEXT_ROUND`, up to `MOST_ROUNDS`. Dropping it cancels them.
 pub(super) struct Attempts<'a> {
     dialler: &'a Dialler,
     size: SegmentSize,

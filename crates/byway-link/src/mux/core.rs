@@ -93,7 +93,8 @@ pub(crate) enum MuxOpenError {
     Exhausted,
 }
 
-/// See the file header.
+/// The state of all streams of one carrier over TCP. It takes received frames and calls of the
+/// streams' owners, and queues the frames to send; it does no I/O and reads no clock.
 pub(crate) struct MuxCore {
     side: Side,
     streams: HashMap<u32, Entry>,

@@ -28,7 +28,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How many streams wait for room before there are pauses.
 const CROWD: usize = 4;
 
-/// See the file header. Clones share it.
+/// Lets the streams of a connection that have much to write pause for `PAUSE` when its send window
+/// has room again, if at least `CROWD` of them wait for room, so that control messages and new
+/// streams go first. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Gate(Arc<Inner>);
 

@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 
 use crate::mux::core::LINGERING_STREAMS;
 
-/// See the head of the file. Clones are the same.
+/// The streams of one connection that were closed in order here and that the peer has not finished,
+/// at most `LINGERING_STREAMS`: one more stops the oldest. Clones share the list.
 #[derive(Clone, Default)]
 pub(super) struct Lingering(Arc<Mutex<State>>);
 

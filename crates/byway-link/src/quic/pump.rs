@@ -29,7 +29,8 @@ use super::reassembly::Reassembly;
 /// Up to this window a stream is read in order from quinn: at most 1,800 packets, thus 900 gaps.
 pub(super) const ORDERED_BYTES: u32 = 2 * 1024 * 1024;
 
-/// See the file header. Dropping it stops the stream and ends its task.
+/// The receiving side of a stream that a task reads from quinn as data arrives, in any order. Its
+/// bytes are read from here in order. Dropping it stops the stream and ends its task.
 pub(super) struct Pumped(Mutex<State>);
 
 struct State {

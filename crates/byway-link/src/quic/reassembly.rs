@@ -23,7 +23,8 @@ const SLICES: usize = 16;
 /// The size of the buffer that pieces are copied into.
 const TAIL_BYTES: usize = 16 * 1024;
 
-/// See the file header.
+/// Puts the pieces of a stream, which arrive in any order, in order again. Holds at most
+/// `MOST_PIECES` pieces behind gaps.
 #[derive(Debug, Default)]
 pub(super) struct Reassembly {
     /// In order, with nothing missing before or between.

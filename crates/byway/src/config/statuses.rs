@@ -6,7 +6,7 @@
 
 use std::ops::RangeInclusive;
 
-/// See the head of the file. One bit for each status, so that it allocates nothing.
+/// A set of HTTP statuses from 500 to 599. One bit for each status, so that it allocates nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statuses(u128);
 

@@ -75,7 +75,8 @@ pub enum Exceeded {
     Head,
 }
 
-/// The deadlines of one exchange. See the head of the file.
+/// The deadlines of one exchange. Finds the limit that was exceeded, by the side that the exchange
+/// waits for in each phase.
 pub struct Deadlines {
     body_progress: Duration,
     first_byte: Duration,

@@ -24,7 +24,8 @@ use crate::http::double::DoubleStream;
 use crate::http::h1_body::{H1Reading, H1Sink, H1Source, H1Writing};
 use crate::http::head::Head;
 
-/// See the head of the file.
+/// Where a request came from and its response goes: a connection whose request head was read. It
+/// has the source of the request's body and the sink of the response's.
 pub enum Downstream<'a> {
     /// A connection of HTTP/1.
     H1(H1Downstream<'a>),

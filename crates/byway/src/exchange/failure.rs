@@ -15,7 +15,7 @@ use crate::config::LimitsPlan;
 use crate::fault::{Fault, Reason, Who};
 use crate::http::filter::FilterError;
 
-/// See the head of the file.
+/// Why one attempt failed before anything was sent downstream, with what the retry decision needs.
 pub struct AttemptFailure {
     /// What failed.
     pub fault: Fault,

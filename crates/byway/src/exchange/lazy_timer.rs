@@ -11,7 +11,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// See the head of the file. The timer is created at the first wait.
+/// The timer of a connection, for one deadline after another. A later deadline does not reset it
+/// before it fires. The timer is created at the first wait.
 #[derive(Default)]
 pub struct LazyTimer(Option<Pin<Box<Sleep>>>);
 

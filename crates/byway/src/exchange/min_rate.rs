@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use crate::config::LimitsPlan;
 
-/// See the head of the file.
+/// Checks that a client sends a request body or reads a response at a minimum rate, over periods of
+/// waiting for it. Time spent waiting for the upstream does not count.
 #[derive(Debug)]
 pub struct MinRate {
     /// Bytes per second; `None` for no minimum.

@@ -7,7 +7,8 @@
 
 use byway_relay::{Buffer, Size};
 
-/// See the head of the file.
+/// The part of a request body that was sent, kept for a retry: all of it, or nothing once it
+/// exceeds the limit.
 #[derive(Debug, Default)]
 pub enum Replay {
     /// Nothing was sent, and nothing will be kept.

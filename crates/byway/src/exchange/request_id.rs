@@ -6,7 +6,8 @@
 
 use std::fmt;
 
-/// See the head of the file.
+/// The id of a request, sixteen hex digits: in the response, in the log and in X-Request-Id. It is
+/// random, but neither a secret nor guaranteed to be unique.
 #[derive(Clone, Copy)]
 pub struct RequestId([u8; 16]);
 

@@ -29,7 +29,8 @@ use crate::http::scratch::Scratch;
 use crate::observe::request_report::Reports;
 use crate::outbound::pooled::PoolKey;
 
-/// See the head of the file. Dropping it resets it.
+/// Where a request is sent and its response comes from: a leased connection with one request on it.
+/// Dropping it resets the connection, which does not return to the pool.
 pub enum Upstream {
     /// A connection of HTTP/1.
     H1(H1Upstream),

@@ -30,7 +30,8 @@ macro_rules! reasons {
             $($(#[doc = $meaning:literal])+ $reason:ident = $word:literal,)+
         }
     )+) => {
-        /// Why a request or a tunnel ended. See the head of the file.
+        /// Why a request or a tunnel ended: one list for logs, metrics and the responses of every
+        /// protocol. The word of a reason never changes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Reason {
             $($($(#[doc = $meaning])+ $reason,)+)+

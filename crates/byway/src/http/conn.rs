@@ -30,7 +30,8 @@ pub struct Mark {
     pub(crate) sent: u64,
 }
 
-/// See the head of the file.
+/// One end of an HTTP/1 connection: a stream, the bytes read from it and not used yet, and the
+/// bytes queued to be sent. It owns no buffer while it is idle.
 pub struct Conn {
     stream: Stream,
     unread: Option<Buffer>,

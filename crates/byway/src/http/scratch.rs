@@ -25,7 +25,8 @@ pub trait Reusable: Default + 'static {
     fn with_free<R>(use_list: impl FnOnce(&mut Vec<Box<Self>>) -> R) -> Option<R>;
 }
 
-/// See the head of the file.
+/// Reusable memory for one message, taken from the current thread. Dropping it clears it and
+/// returns it to the thread on which it is dropped, which keeps at most `KEPT` of each type.
 #[derive(Debug)]
 pub struct Scratch<T: Reusable> {
     memory: Option<Box<T>>,

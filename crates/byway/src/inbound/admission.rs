@@ -23,7 +23,8 @@ use crate::os::descriptors::{self, CARRIED, DIALLING, Shares};
 /// Connections that all metrics listeners may have open together. They are part of the reserve.
 const METRICS: usize = 16;
 
-/// See the head of the file.
+/// The permits that all listeners of a node share, so that connections, links, connection attempts
+/// and spill files together stay within the descriptors of the process.
 #[derive(Debug)]
 pub struct Admission {
     /// One permit for each descriptor.

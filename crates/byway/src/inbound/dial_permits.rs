@@ -17,7 +17,8 @@ pub enum PermitHolder {
     PublicEnd(Arc<str>),
 }
 
-/// See the head of the file. Cheap to clone.
+/// Limits the streams of links that this node dials, and leaves permits to other users when one has
+/// many. Cheap to clone; clones share the permits.
 #[derive(Clone, Debug)]
 pub struct DialPermits(FairPermits<PermitHolder>);
 

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use byway_link::GrantId;
 use parking_lot::Mutex;
 
-/// See the head of the file. Clones share the permits.
+/// Limits how many carriers of links may be open, and how many of them one grant may have once more
+/// than half are taken. Clones share the permits.
 #[derive(Clone, Debug)]
 pub struct LinkPermits(Arc<Mutex<PermitCounts>>);
 

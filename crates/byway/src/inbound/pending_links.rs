@@ -29,7 +29,8 @@ pub const FEWEST_PENDING_LINKS: usize = 128;
 /// has more.
 const CLASS_SHARE: usize = 4;
 
-/// See the head of the file. Clones share the state.
+/// The connections at link listeners that are not welcomed yet, up to a limit. When it is reached,
+/// a new one evicts another, usually one that has made the least progress. Clones share the state.
 #[derive(Clone, Debug)]
 pub struct PendingLinks(Arc<Mutex<PendingState>>);
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
-/// See the head of the file.
+/// A semaphore whose number of permits a reload may change. A permit in use is never taken back;
+/// those above a lower number are retired as they are returned.
 #[derive(Debug)]
 pub struct Quota {
     permits: Arc<Semaphore>,

@@ -25,7 +25,8 @@ use super::outbox::Outbox;
 /// longer than the round trip of a live session.
 const ANSWER_EXPECTED: Duration = Duration::from_secs(5);
 
-/// See the head of the file.
+/// The state of the orderly end of a session: which side has sent GoAway, which has no open stream,
+/// and the time at which the session ends at the latest.
 #[derive(Default)]
 pub struct Leaving {
     /// When the session ends at the latest. Set by the side that leaves first.

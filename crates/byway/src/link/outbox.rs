@@ -13,7 +13,8 @@ use byway_link::wire::Control;
 /// other side has taken some.
 const MOST: usize = 1024;
 
-/// See the head of the file.
+/// The control messages of a session that wait to be sent, in order. A response may also wait until
+/// a change of names is on disk.
 #[derive(Default)]
 pub struct Outbox {
     waiting: VecDeque<QueuedMessage>,

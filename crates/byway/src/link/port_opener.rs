@@ -12,7 +12,8 @@ use byway_link::{GrantId, Name};
 
 use crate::config::LimitsPlan;
 
-/// See the head of the file.
+/// Opens and closes the public ports of exposed services for accepted sessions. `inbound`
+/// implements it.
 pub trait PortOpener: Send + Sync {
     /// Opens the port of a name that `tenant` has claimed, unless it is open already.
     ///

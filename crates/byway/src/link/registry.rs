@@ -24,7 +24,8 @@ use self::places::ParkingSlots;
 use super::grants::now_s;
 use super::registry_file::{RegistryError, RegistryFile};
 
-/// See the head of the file.
+/// The public names of exposed services, the sessions that have them, and the visitors that wait
+/// for them. Changes of names are written to a file in the state folder.
 pub struct ServiceRegistry {
     state: Mutex<State>,
     file: RegistryFile,

@@ -20,7 +20,8 @@ use tokio::sync::watch;
 use super::grants::now_s;
 use crate::observe::log_limit::LogLimit;
 
-/// See the head of the file.
+/// The file `names` in the state folder, and when it is written. Only the process that is the
+/// writer changes it, and a failed write is retried.
 pub(super) struct RegistryFile {
     file: PathBuf,
     /// Held while the file is written.

@@ -19,7 +19,8 @@ use tokio::time::Instant;
 
 use crate::config::{ServiceKind, ServicePlan};
 
-/// See the head of the file.
+/// The services that a node exposes over a link, with the state of their registration in the
+/// current session. It returns the messages to send, and sends nothing.
 #[derive(Default)]
 pub struct Services {
     places: Vec<Option<ServiceSlot>>,

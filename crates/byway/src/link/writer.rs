@@ -24,7 +24,8 @@ use super::registry::ServiceRegistry;
 use super::{LinkEvent, LinkSetupError};
 use crate::observe::log_limit::LogLimit;
 
-/// See the head of the file.
+/// Writes the join strings and the file of names in the state folder, for each purpose only while
+/// this process has its lock.
 pub struct Writer {
     state: PathBuf,
     runtime: Handle,

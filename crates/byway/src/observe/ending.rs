@@ -5,7 +5,7 @@
 
 use crate::fault::{Fault, Reason, Who};
 
-/// See the head of the file.
+/// How a request or a tunnel ended, for the access log and the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ending {
     /// The side that ended it; `None` if everything was delivered.

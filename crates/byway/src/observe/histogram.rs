@@ -19,7 +19,8 @@ const MOST_BITS: u32 = 30;
 /// Eight buckets of one microsecond each, eight for each octave from 8 µs to 2^30 µs, and the last.
 const BUCKETS: usize = (MOST_BITS - STEP_BITS + 1) as usize * STEPS as usize + 1;
 
-/// See the head of the file. 1.8 KiB.
+/// Counts durations in buckets whose width grows with the duration; a quantile is off by at most a
+/// sixteenth. Only one thread may write it, any thread may read it. 1.8 KiB.
 #[derive(Debug)]
 pub struct Histogram {
     buckets: [LocalCounter; BUCKETS],

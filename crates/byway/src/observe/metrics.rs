@@ -10,7 +10,8 @@ use super::histogram::Histogram;
 use super::outcomes::Outcomes;
 use super::timing::{Timers, Timing};
 
-/// See the head of the file.
+/// Durations, in microseconds, and outcomes of the requests and tunnels of one worker. Only its
+/// thread may write them; any thread may read them.
 #[derive(Debug, Default)]
 pub struct WorkerMetrics {
     /// From the end of the request's head to the end of the request.

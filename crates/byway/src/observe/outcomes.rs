@@ -7,7 +7,8 @@ use super::counters::LocalCounter;
 use super::ending::Ending;
 use crate::fault::{Reason, Who};
 
-/// See the head of the file.
+/// Counts how the requests and tunnels of one worker ended: by side and reason, or as done. Only
+/// the worker's thread may write it; any thread may read it.
 #[derive(Debug)]
 pub struct Outcomes {
     done: LocalCounter,

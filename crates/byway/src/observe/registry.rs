@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use super::exposition::{Collect, Exposition, FamilyHead};
 
-/// See the head of the file.
+/// The collectors whose metrics a node exposes, in the order in which they are printed. No two of
+/// them may have a family of the same name.
 #[derive(Default)]
 pub struct MetricsRegistry(Vec<Arc<dyn Collect>>);
 

@@ -13,7 +13,7 @@ use crate::runtime::scope::OnPanic;
 
 mod metrics;
 
-/// See the head of the file.
+/// What a node counts and logs: its counters, the stats of each worker, and the access log.
 #[derive(Default)]
 pub struct Telemetry {
     /// What the node counts.

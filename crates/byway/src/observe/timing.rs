@@ -62,7 +62,8 @@ impl Timers {
     }
 }
 
-/// See the head of the file.
+/// The current phase of one request, and how long the earlier ones took, in microseconds. The
+/// phases add up to the whole; the clock is read only when a phase begins.
 #[derive(Debug)]
 pub struct Timing {
     begun: Instant,

@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use super::access::log_buffer::LogBuffer;
 use super::metrics::{ListenerMetrics, WorkerMetrics};
 
-/// See the head of the file. Aligned to two cache lines, which CPUs prefetch in pairs.
+/// The metrics and the access log buffer of one worker. Only its thread may write them; any thread
+/// may read them. Aligned to two cache lines, which CPUs prefetch in pairs.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct WorkerStats {

@@ -23,7 +23,8 @@ const COMPARED_EVERY: Duration = Duration::from_secs(1);
 /// not.
 const SLEPT: Duration = Duration::from_millis(500);
 
-/// See the head of the file.
+/// Signals when the addresses, interfaces or routes of this machine change, and when it has slept,
+/// at most twice a second. On other platforms than Linux it never signals.
 pub struct NetworkChanges {
     events: Option<system::Events>,
     ticks: Interval,

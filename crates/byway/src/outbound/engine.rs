@@ -28,7 +28,8 @@ use crate::http::conn::Conn;
 use crate::live::Live;
 use crate::observe::telemetry::Telemetry;
 
-/// See the head of the file.
+/// What a node opens connections to upstreams and targets with, and what keeps them: the dialler,
+/// the pool, the links, and the state that outlives a reload.
 pub struct Engine {
     /// The Plan in force.
     pub live: Arc<Live>,

@@ -19,7 +19,8 @@ use crate::config::LinkSettings;
 use crate::fault::Fault;
 use crate::observe::request_report::Reports;
 
-/// See the head of the file.
+/// The links that streams may be opened on: those that this node dials, by id, and those of exposed
+/// services, by public name.
 pub struct LinkTable {
     exits: ArcSwap<HashMap<Arc<str>, Arc<dyn ExitLink>>>,
     services: Arc<dyn ServiceDirectory>,

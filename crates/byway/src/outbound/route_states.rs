@@ -15,7 +15,8 @@ use super::retry_budget::RetryBudget;
 use crate::config::{Plan, RouteId, RoutePlan};
 use crate::route::Outbound;
 
-/// See the head of the file.
+/// The state of each route that outlives a reload: its round-robin position and its retry budget.
+/// Looked up by the id of the route, without a lock.
 pub struct RouteStates {
     /// Looked up for each request. The keys come from the config, so a fast hash is safe.
     by_id: ArcSwap<HashMap<RouteId, Arc<RouteState>, RandomState>>,

@@ -10,7 +10,8 @@ use byway_dial::{Roots, TlsClient};
 
 use crate::fault::{Fault, Reason, Who};
 
-/// See the head of the file.
+/// The TLS client of all connections to upstreams, with its session tickets; it outlives a reload.
+/// It is created, and the system's certificates are read, at the first use.
 #[derive(Default)]
 pub struct UpstreamTls {
     tls: OnceLock<TlsClient>,

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use tokio_util::sync::CancellationToken;
 
-/// See the head of the file. Clones are the same signal.
+/// An event that happens at most once. It can be checked without a lock or awaited, and raises its
+/// children with it. Clones are the same signal.
 #[derive(Clone, Default)]
 pub struct Signal(Arc<Inner>);
 

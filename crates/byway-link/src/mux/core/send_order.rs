@@ -14,7 +14,8 @@ use std::collections::VecDeque;
 
 use super::CONTROL;
 
-/// See the file header.
+/// The streams of a mux core that have something to send, in the order in which they send: control,
+/// then streams that had nothing to send before, then the others in rotation.
 #[derive(Default)]
 pub(super) struct SendOrder {
     fresh: VecDeque<u32>,

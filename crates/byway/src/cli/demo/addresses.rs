@@ -13,7 +13,7 @@ use super::ground::Ground;
 use super::ports::Ports;
 use super::running::Running;
 
-/// See the head of the file.
+/// The addresses that the demo's nodes listen on, and the public names and ports of its services.
 #[derive(Clone, Debug)]
 pub(super) struct Addresses {
     /// The edge.

@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// See the head of the file.
+/// Waiters for the end of connections of the origin, by the mark of a request. A waiter gets a
+/// signal if its connection ended with FIN on both sides, and an error if it broke.
 #[derive(Default)]
 pub(super) struct Endings(Mutex<HashMap<String, oneshot::Sender<()>>>);
 

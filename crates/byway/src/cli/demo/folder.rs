@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-/// See the head of the file. Dropping it removes the folder with all that is in it.
+/// A temporary folder with mode 0700 for the sockets and configs of the demo. Dropping it removes
+/// the folder with all that is in it.
 pub(super) struct Folder(PathBuf);
 
 /// How often removal is retried if a file was added meanwhile.

@@ -10,7 +10,8 @@ use anyhow::Context;
 
 use super::running::Running;
 
-/// See the head of the file.
+/// The folders of the demo's nodes: a config and a state folder for each node, and a spill folder
+/// that all share.
 #[derive(Clone, Debug)]
 pub(super) struct Ground {
     folder: PathBuf,

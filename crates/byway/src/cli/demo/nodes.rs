@@ -13,7 +13,7 @@ use super::ports::{Ports, Wanted};
 use super::running::Running;
 use crate::node::{Node, NodeError};
 
-/// See the head of the file.
+/// The three nodes of the demo, as if on three machines. Dropping it cuts them off.
 pub(super) struct Nodes {
     /// An edge, two egresses and three forwards.
     pub(super) alone: Running,

@@ -20,7 +20,8 @@ use crate::link::LinkEvent;
 use crate::node::Node;
 use crate::os::inherit::Inherited;
 
-/// See the head of the file.
+/// One running node of the demo, with the join files and the public addresses that it has reported.
+/// Dropping it cuts the node and waits until it has ended.
 pub(super) struct Running {
     /// None after it was cut off.
     node: Option<Node>,

@@ -21,7 +21,8 @@ use super::nodes::Nodes;
 use super::origin::Origin;
 use super::plan::{PASSWORD, USER};
 
-/// See the head of the file.
+/// What the journeys of the demo use: the origin, the addresses of the running nodes, and a dialler
+/// to open streams through the nodes to the origin.
 pub(super) struct Scene {
     /// The upstream of everything.
     pub(super) origin: Origin,

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 /// The size of each write, in order.
 pub(super) type Writes = Arc<Mutex<Vec<usize>>>;
 
-/// See the head of the file.
+/// A stream that forwards all calls to another one, and records the size of each write.
 pub(super) struct Recorded {
     stream: Stream,
     writes: Writes,

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 use byway_pool::Client;
 use tokio::sync::oneshot;
 
-/// See the head of the file.
+/// The places of the visitors that are parked for one name, by client. When all are taken, the
+/// client with the most loses its newest one to a client with fewer.
 #[derive(Default)]
 pub(super) struct ParkingSlots {
     next: u64,

@@ -21,7 +21,8 @@ use crate::observe::worker_stats::WorkerStats;
 /// delays it no longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// See the head of the file.
+/// The access log of a node: the thread that writes the lines of all workers, started with the
+/// first log that is configured. Dropping it does the same as [`AccessLog::close`].
 #[derive(Default)]
 pub struct AccessLog {
     running: Mutex<Option<Running>>,

@@ -29,7 +29,8 @@ const ROOM_BYTES: usize = PAGE_BYTES - MOST_LINE_BYTES;
 /// From this length on the writer is woken at once.
 const WAKE_NOW_BYTES: usize = ROOM_BYTES / 2;
 
-/// See the head of the file.
+/// The lines of one worker that wait to be written to the access log; of the program's log, those
+/// of all threads. Holds at most `PAGE_BYTES`: a line that does not fit is dropped and counted.
 #[derive(Debug, Default)]
 pub struct LogBuffer {
     is_on: AtomicBool,

@@ -20,7 +20,8 @@ const GATHERING: u8 = 0;
 const IDLE: u8 = 1;
 const WOKEN: u8 = 2;
 
-/// See the head of the file.
+/// Wakes the thread that writes a log: for the first line in a buffer only if it is idle, for a
+/// half full buffer in any case. It is woken at most once in each of its rounds.
 #[derive(Debug, Default)]
 pub(in crate::observe) struct LogWaker {
     state: AtomicU8,

@@ -17,7 +17,7 @@ use crate::config::AccessPlace;
 /// other processes write to the pipe, too.
 const PIPE_BYTES: usize = 4096;
 
-/// See the head of the file.
+/// Where the lines of a log are written: standard output, standard error, or a file or FIFO.
 #[derive(Debug)]
 pub(in crate::observe) struct Sink {
     place: SinkTarget,

@@ -83,7 +83,8 @@ impl Running {
     }
 }
 
-/// See the head of the file.
+/// The state of the thread that writes the lines of all buffers of one log to the sink. Lines that
+/// the sink does not take are counted, and do not end the thread.
 pub(in crate::observe) struct Writer<P> {
     /// The owners of the buffers.
     pub(in crate::observe) buffers: Vec<Arc<P>>,
