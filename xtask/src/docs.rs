@@ -1,5 +1,5 @@
-//! Docs: builds the API documents without warnings, and checks every link between the written
-//! documents.
+//! Docs: builds the API documents without warnings, checks every link between the written documents,
+//! and that ARCHITECTURE.md names things that are where it says.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +30,35 @@ pub(crate) fn run() -> anyhow::Result<()> {
         );
     }
     ensure!(broken.is_empty(), "broken links:\n{}", broken.join("\n"));
+    names_exist(&step::root())
+}
+
+/// Checks each `` `folder/file.rs` (`name`) `` of ARCHITECTURE.md: the file of the program contains
+/// the name.
+fn names_exist(root: &Path) -> anyhow::Result<()> {
+    let page = "ARCHITECTURE.md";
+    let text = fs::read_to_string(root.join(page)).context(page)?;
+    let mut wrong = Vec::new();
+    for (before, after) in text
+        .match_indices(".rs` (`")
+        .map(|(at, _)| text.split_at(at))
+    {
+        let file = format!("{}.rs", before.rsplit('`').next().unwrap_or_default());
+        let Ok(code) = fs::read_to_string(root.join("crates/byway/src").join(&file)) else {
+            continue; // of another crate
+        };
+        let listed = after[".rs` (".len()..]
+            .split(')')
+            .next()
+            .unwrap_or_default();
+        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        let names = listed.split('`').skip(1).step_by(2);
+        let missing = names
+            .filter_map(|name| name.split(|c| !is_part(c)).next())
+            .filter(|name| !code.contains(name));
+        wrong.extend(missing.map(|name| format!("{file} has no `{name}`")));
+    }
+    ensure!(wrong.is_empty(), "{page}:\n{}", wrong.join("\n"));
     Ok(())
 }
 

@@ -103,7 +103,8 @@ pub trait Pipe: Send {
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken>;
 
     /// Aborts the stream without a FIN: the peer sees a reset, with `code` where the protocol has
-    /// codes. Idempotent; dropping does the same with code 0.
+    /// codes. Idempotent; dropping does the same with code 0, unless FIN was sent or
+    /// [`Pipe::close_on_drop`] was called.
     fn reset(&mut self, code: u32);
 
     /// Makes the drop an orderly close (written bytes are sent, then FIN) instead of a reset.

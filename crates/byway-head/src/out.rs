@@ -46,7 +46,7 @@ pub trait HeadOut {
         elements: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<(), Malformed>;
 
-    /// Writes what tells the receiver where the body ends. Versions that frame bodies by
+    /// Writes how the receiver finds the end of the body. Versions that frame bodies by
     /// themselves write a length only.
     fn framing(&mut self, framed: Framed);
 

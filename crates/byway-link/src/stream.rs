@@ -2,7 +2,7 @@
 //!
 //! In:    a stream that a carrier has opened or accepted.
 //! Out:   a [`Pipe`] that keeps data, FIN, reset(code) and session loss apart.
-//! Never: sends FIN because it was dropped: only `finish` sends FIN.
+//! Never: sends FIN because it was dropped, unless `close_on_drop` was called.
 
 use std::io::IoSlice;
 use std::sync::Arc;

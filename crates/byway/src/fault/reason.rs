@@ -233,14 +233,14 @@ reasons! {
     // The ends of tunnels, besides done and link-lost.
     [] {
         /// a tunnel carried nothing: once one side had finished, for `limits.half_closed_idle`;
-        /// else for `limits.idle` |
+        /// else for `limits.idle`
         Idle = "idle",
         /// a tunnel was closed to free a slot: other clients waited for an upgraded connection to
-        /// its upstream, of which its client had more than its share |
+        /// its upstream, of which its client had more than its share
         Shed = "shed",
-        /// a side reset a tunnel |
+        /// a side reset a tunnel
         Reset = "reset",
-        /// a socket, TLS or disk failed under a tunnel |
+        /// a socket, TLS or disk failed under a tunnel
         Error = "error",
     }
     // What is not supported.
