@@ -393,7 +393,7 @@ reasons! {
         /// plain HTTP was sent to an upstream that speaks TLS: write `https://` in front of it
         UpstreamSpeaksTls = "upstream-speaks-tls",
     }
-    [Link: 400 GeneralFailure Broken "http_request_error"] {
+    [Link: 502 GeneralFailure Broken "http_protocol_error"] {
         /// the node at the other end of a link sent a reply that cannot be read
         LinkAnswer = "link-answer",
     }

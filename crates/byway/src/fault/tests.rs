@@ -172,6 +172,12 @@ fn a_fault_of_the_far_side_has_the_same_response_here_as_there() {
 }
 
 #[test]
+fn a_link_with_an_unreadable_answer_had_the_client_blamed() {
+    let fault = Fault::from_link(OpenError::Bad("a message of 70,000 bytes".into()));
+    assert_eq!((fault.who, fault.status()), (Who::Link, 502));
+}
+
+#[test]
 fn a_description_from_the_far_side_is_one_line_of_bounded_length() {
     let there = wire::OpenFault {
         code: 0,
