@@ -253,11 +253,11 @@ impl StreamCredits {
     }
 
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).
-    pub(crate) fn widen(&mut self) {
+    pub(crate) fn widen(&mut self, is_used: bool) {
         if let Some(grant) = self
             .credits
             .round_trip()
-            .and_then(|round_trip| self.window.widen(round_trip))
+            .and_then(|round_trip| self.window.widen(round_trip, is_used))
         {
             self.announce(grant);
         }

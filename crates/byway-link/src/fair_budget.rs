@@ -21,10 +21,14 @@ use parking_lot::Mutex;
 
 use crate::client_key::ClientKey;
 
+/// Streams that were not used yet may have this part of what then remains free: of early credit, 4.8
+/// MiB of the 12 MiB that one client of a carrier can have.
+const UNUSED_PART: u64 = 4;
+
 /// What bytes are taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// A wider window for a stream that has just been opened.
+    /// A wider window for a stream that is wanted.
     Early,
     /// A wider window for a stream that is read quickly.
     Growth,
@@ -131,6 +135,14 @@ impl FairBudget {
         // The streams of a client share what it may have.
         let is_fair = |left: &Left| own + bytes <= left.free.saturating_sub(left.of_client) / 2;
         self.take_if(purpose, client, bytes, is_fair).is_some()
+    }
+
+    /// Takes `bytes` of early credit for a stream that was not used yet: only while its client has
+    /// little of it.
+    pub(crate) fn take_unused(&self, client: ClientKey, bytes: u64) -> bool {
+        let is_plenty = |left: &Left| left.of_client <= left.free / UNUSED_PART;
+        self.take_if(Purpose::Early, client, bytes, is_plenty)
+            .is_some()
     }
 
     /// Takes `bytes` here and in all outer budgets, if what is then left is fair to the client, and

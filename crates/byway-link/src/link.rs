@@ -515,8 +515,9 @@ async fn ask(
             .map_err(|_| OpenError::Lost)?;
         attempts.note_sent();
         stream.set_client(client);
-        stream.widen_when_used();
+        stream.widen(false);
         let answer = read_message::<Answer>(&mut stream).await;
+        stream.widen_when_used();
         Ok::<_, OpenError>((stream, answer))
     };
     // If the carrier is suspected, the caller may prefer another session.
@@ -622,7 +623,7 @@ impl PendingOpen {
             reports,
         };
         let mut stream = self.stream.answered(self.unanswered.succeeds());
-        stream.widen();
+        stream.widen(true);
         let mut stream = stream.into_stream();
         answer(&mut stream, Answered::Opened(opened)).await?;
         Ok(stream)

@@ -667,9 +667,9 @@ impl QuicStream {
     }
 
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).
-    pub(crate) fn widen(&mut self) {
-        if let Some(credits) = &mut self.credits {
-            credits.widen();
+    pub(crate) fn widen(&mut self, is_used: bool) {
+        if let Some(credits) = self.credits.as_mut().filter(|_| !self.read_fin) {
+            credits.widen(is_used);
         }
     }
 

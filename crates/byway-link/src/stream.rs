@@ -24,7 +24,7 @@ pub struct LinkStream {
     _answered: Option<Counted>,
     /// Bytes that were written to its carrier.
     written: Option<Arc<AtomicU64>>,
-    /// Its window becomes wide with the first write.
+    /// Its window becomes wide with the next bytes, in either direction.
     widens: bool,
 }
 
@@ -81,18 +81,25 @@ impl LinkStream {
         }
     }
 
-    /// Calls [`LinkStream::widen`] with the first write: the credit arrives together with what the
-    /// peer responds to, and a stream that is never used takes none.
+    /// Calls [`LinkStream::widen`] with the next bytes, in either direction: streams that are never
+    /// used take no early credit from those that are.
     pub(crate) fn widen_when_used(&mut self) {
         self.widens = true;
     }
 
     /// Lets the peer send more at once than the initial window, on a path whose round trip is long
-    /// enough to matter. Call it only after the open message.
-    pub(crate) fn widen(&mut self) {
+    /// enough to matter. Call it only after the open message. A stream that was not used yet gets
+    /// it only while its client has little.
+    pub(crate) fn widen(&mut self, is_used: bool) {
         match &mut self.kind {
-            CarrierStream::Mux(stream) => stream.widen(),
-            CarrierStream::Quic(stream) => stream.widen(),
+            CarrierStream::Mux(stream) => stream.widen(is_used),
+            CarrierStream::Quic(stream) => stream.widen(is_used),
+        }
+    }
+
+    fn note_use(&mut self) {
+        if std::mem::take(&mut self.widens) {
+            self.widen(true);
         }
     }
 
@@ -104,10 +111,14 @@ impl LinkStream {
 
 impl Pipe for LinkStream {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<Result<Read, Broken>> {
-        match &mut self.kind {
+        let read = match &mut self.kind {
             CarrierStream::Mux(stream) => stream.poll_read(cx, buf),
             CarrierStream::Quic(stream) => stream.poll_read(cx, buf),
+        };
+        if matches!(read, Poll::Ready(Ok(Read::Data(_)))) {
+            self.note_use();
         }
+        read
     }
 
     fn poll_write(
@@ -115,9 +126,7 @@ impl Pipe for LinkStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<Result<usize, Broken>> {
-        if std::mem::take(&mut self.widens) {
-            self.widen();
-        }
+        self.note_use();
         let written = match &mut self.kind {
             CarrierStream::Mux(stream) => stream.poll_write(cx, bufs),
             CarrierStream::Quic(stream) => stream.poll_write(cx, bufs),
@@ -151,6 +160,8 @@ impl Pipe for LinkStream {
 
     fn count_for(&mut self, client: u64) {
         self.set_client(ClientKey::numbered(client));
+        // The client before may have had no early credit for it.
+        self.widen_when_used();
     }
 
     fn close_on_drop(&mut self) {

@@ -50,8 +50,9 @@ pub struct Window {
     budget: Arc<FairBudget>,
     /// What it has taken counts for this client.
     client: ClientKey,
-    /// The part of its size that was early credit.
+    /// What it has taken as early credit, and by growing.
     early: u32,
+    growth: u32,
     size: u32,
     /// How much the peer may still send.
     open: u32,
@@ -68,6 +69,7 @@ impl Window {
             budget,
             client: ClientKey::UNKNOWN,
             early: 0,
+            growth: 0,
             size: INITIAL_BYTES,
             open: INITIAL_BYTES,
             ungranted: 0,
@@ -93,7 +95,7 @@ impl Window {
     fn taken(&self, purpose: Purpose) -> u64 {
         u64::from(match purpose {
             Purpose::Early => self.early,
-            Purpose::Growth => self.size - INITIAL_BYTES - self.early,
+            Purpose::Growth => self.growth,
         })
     }
 
@@ -128,20 +130,38 @@ impl Window {
             since.is_some_and(|since| now.saturating_duration_since(since) < round_trip * 2);
         self.since = Some(now);
         let grows = is_fast && self.size < MOST_BYTES && self.take(Purpose::Growth, self.size);
-        Some(self.grant(if grows { self.size } else { 0 }))
+        let growth = if grows { self.size } else { 0 };
+        self.growth += growth;
+        Some(self.grant(growth))
     }
 
-    /// Grows the window to [`WIDE_BYTES`] if it is smaller, the round trip is long and the budget
-    /// has room. Returns the credit to grant.
-    pub fn widen(&mut self, round_trip: Duration) -> Option<u32> {
-        let growth = WIDE_BYTES
+    /// Grows the window to [`WIDE_BYTES`] if it is smaller, the round trip is long and its client has
+    /// early credit; a stream that was not used yet only if its client has little of it. Returns the
+    /// credit to grant.
+    pub fn widen(&mut self, round_trip: Duration, is_used: bool) -> Option<u32> {
+        let more = WIDE_BYTES
             .checked_sub(self.size)
-            .filter(|growth| *growth > 0)?;
-        let is_wide = round_trip >= LONG_ROUND_TRIP && self.take(Purpose::Early, growth);
-        is_wide.then(|| {
-            self.early += growth;
-            self.grant(growth)
+            .filter(|more| *more > 0 && round_trip >= LONG_ROUND_TRIP)?;
+        let is_taken = match is_used {
+            true => self.take(Purpose::Early, more),
+            false => self.budget.take_unused(self.client, more.into()),
+        };
+        is_taken.then(|| {
+            self.early += more;
+            self.grant(more)
         })
+    }
+
+    /// Gives back what it has taken: there is no reader any more. The peer may still send what it
+    /// was granted.
+    pub fn settle(&mut self) {
+        for purpose in Purpose::ALL {
+            let taken = self.taken(purpose);
+            if taken > 0 {
+                self.budget.give(purpose, self.client, taken);
+            }
+        }
+        (self.early, self.growth) = (0, 0);
     }
 
     /// Counts all received bytes as consumed: there is no reader any more. Returns the credit to
@@ -167,12 +187,7 @@ impl Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
-        for purpose in Purpose::ALL {
-            let taken = self.taken(purpose);
-            if taken > 0 {
-                self.budget.give(purpose, self.client, taken);
-            }
-        }
+        self.settle();
     }
 }
 
@@ -294,15 +309,15 @@ mod tests {
     fn a_wanted_stream_on_a_long_path_starts_wide_while_there_is_early_credit() {
         let budget = budget(u64::from(WIDE_BYTES) * 8);
         let mut near = window(&budget);
-        assert_eq!(near.widen(Duration::from_millis(1)), None);
+        assert_eq!(near.widen(Duration::from_millis(1), true), None);
         let mut far: Vec<Window> = (0..8).map(|_| window(&budget)).collect();
         let widened = far
             .iter_mut()
-            .filter_map(|window| window.widen(ROUND_TRIP))
+            .filter_map(|window| window.widen(ROUND_TRIP, true))
             .count();
         assert_eq!(widened, 6, "the rest is for others");
         assert_eq!(far[0].size(), WIDE_BYTES);
-        assert_eq!(far[0].widen(ROUND_TRIP), None, "only once");
+        assert_eq!(far[0].widen(ROUND_TRIP, true), None, "only once");
         assert!(far[0].receive(WIDE_BYTES as usize) && !far[0].receive(1));
         drop(far);
         assert_eq!(budget.used(), 0);
@@ -315,7 +330,7 @@ mod tests {
         let [first, second] = ["first", "second"].map(|name| ClientKey::of(&name));
         let mut window = window(&carrier);
         window.set_client(first);
-        window.widen(ROUND_TRIP).unwrap();
+        window.widen(ROUND_TRIP, true).unwrap();
         let now = Instant::now();
         for _ in 0..4 {
             let half = window.size() as usize / 2;
@@ -332,6 +347,18 @@ mod tests {
         );
         drop(window);
         assert_eq!((carrier.used(), carrier.used_by(second)), (0, 0));
+    }
+
+    #[test]
+    fn a_window_without_a_reader_has_taken_nothing_and_still_counts_what_arrives() {
+        let budget = budget(CARRIER_BYTES.growth_bytes);
+        let mut window = window(&budget);
+        window.widen(ROUND_TRIP, true).unwrap();
+        window.settle();
+        assert_eq!(budget.used(), 0);
+        assert!(window.receive(WIDE_BYTES as usize) && !window.receive(1));
+        drop(window);
+        assert_eq!(budget.used(), 0);
     }
 
     proptest! {

@@ -183,8 +183,7 @@ async fn idle_streams_of_one_client_kept_those_of_another_at_the_first_window() 
     let filling = async {
         loop {
             let before = across.used();
-            let mut stream = across.open_for(greedy).await;
-            stream[0].write_all(b"x").await.unwrap();
+            let stream = across.open_for(greedy).await;
             if across.used() != before {
                 held.push(stream);
             } else if before.iter().all(|used| *used > 0) {
@@ -192,18 +191,23 @@ async fn idle_streams_of_one_client_kept_those_of_another_at_the_first_window() 
             }
         }
     };
-    let full = timeout(PATIENCE, filling).await.expect("a stall");
+    let [unused, far] = timeout(PATIENCE, filling).await.expect("a stall");
+    assert!(
+        unused < far / 2,
+        "{unused} of {far} for streams that were not used"
+    );
+    for [near_end, _] in &mut held {
+        near_end.write_all(b"x").await.unwrap();
+    }
+    let full = across.used();
     assert!(
         full.iter()
-            .all(|used| *used <= CARRIER_BYTES.early_bytes / 2),
+            .all(|used| *used <= CARRIER_BYTES.early_bytes / 2)
+            && full[0] > unused,
         "{full:?}"
     );
-    let [near, far] = full;
-    let mut stream = across.open_for(other).await;
-    assert_eq!(across.used(), [near, far + wide], "it was not used yet");
-    stream[0].write_all(b"x").await.unwrap();
-    assert_eq!(across.used(), [near + wide, far + wide]);
-    held.push(stream);
+    held.push(across.open_for(other).await);
+    assert_eq!(across.used(), full.map(|used| used + wide));
     // What another client uses now leaves room for new streams, on the side that knows it.
     drop(held.pop());
     for [near, _] in &mut held[..4] {
@@ -211,5 +215,35 @@ async fn idle_streams_of_one_client_kept_those_of_another_at_the_first_window() 
     }
     let [near_end, _] = &mut across.open_for(greedy).await;
     near_end.write_all(b"x").await.unwrap();
+    let [near, far] = full;
     assert_eq!(across.used(), [near + wide, far]);
+}
+
+#[tokio::test]
+async fn a_stream_that_was_used_again_stayed_narrow_for_the_next_client() {
+    let shape = Shape {
+        delay: Duration::from_millis(5),
+        ..Shape::default()
+    };
+    let across = Across::new(6, &[(0, shape)]).await;
+    let [greedy, other] = ["greedy", "other"].map(|name| ClientKey::of(&name));
+    let mut held = Vec::new();
+    let narrow = async {
+        loop {
+            let mut stream = across.open_for(greedy).await;
+            let before = across.used();
+            stream[0].write_all(b"x").await.unwrap();
+            let is_wide = across.used()[0] != before[0];
+            held.push(stream);
+            if !is_wide && held.len() > 60 {
+                return held.pop();
+            }
+        }
+    };
+    let [mut near, _far] = timeout(PATIENCE, narrow).await.expect("a stall").unwrap();
+    let before = across.used()[0];
+    near.count_for(other.number());
+    near.write_all(b"x").await.unwrap();
+    let wide = u64::from(WIDE_BYTES - INITIAL_BYTES);
+    assert_eq!(across.used()[0], before + wide);
 }

@@ -51,7 +51,7 @@ fn paused(budget: &Arc<FairBudget>, client: ClientKey) -> Window {
 /// A stream of `client` that has just been opened; `None` if it starts with the first window.
 fn wide(budget: &Arc<FairBudget>, client: ClientKey) -> Option<Window> {
     let mut window = window(budget, client);
-    window.widen(ROUND_TRIP).map(|_| window)
+    window.widen(ROUND_TRIP, true).map(|_| window)
 }
 
 /// The sizes of `windows` in MiB.
@@ -250,4 +250,20 @@ fn one_grant_cannot_keep_the_streams_of_all_others_at_the_first_window() {
     let used = grants.map(|grant| grant.used() / MIB);
     assert_eq!(used, [47, 23, 11]);
     drop(held);
+}
+
+#[test]
+fn streams_that_were_not_used_yet_leave_early_credit_to_those_of_the_same_client_that_are() {
+    let carrier = carrier(&node());
+    let unused: Vec<Window> = (0..320)
+        .filter_map(|_| {
+            let mut window = window(&carrier, client("one"));
+            window.widen(ROUND_TRIP, false).map(|_| window)
+        })
+        .collect();
+    assert_eq!(unused.len(), 21);
+    let used: Vec<Window> = (0..32)
+        .map_while(|_| wide(&carrier, client("one")))
+        .collect();
+    assert!(used.len() >= 30, "{}", used.len());
 }

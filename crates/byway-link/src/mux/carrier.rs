@@ -176,8 +176,8 @@ impl MuxStream {
     }
 
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).
-    pub(crate) fn widen(&self) {
-        self.carrier.with(|core| core.widen(self.stream));
+    pub(crate) fn widen(&self, is_used: bool) {
+        self.carrier.with(|core| core.widen(self.stream, is_used));
     }
 
     pub(crate) fn finish(&self) -> Result<(), Broken> {

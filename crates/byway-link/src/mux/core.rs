@@ -424,7 +424,7 @@ impl MuxCore {
     }
 
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).
-    pub(crate) fn widen(&mut self, stream: u32) {
+    pub(crate) fn widen(&mut self, stream: u32, is_used: bool) {
         let Some(round_trip) = self.measured else {
             return;
         };
@@ -435,7 +435,12 @@ impl MuxCore {
         else {
             return;
         };
-        if let Some(grant) = entry.recv.window.widen(round_trip).filter(|_| !self.lost) {
+        if let Some(grant) = entry
+            .recv
+            .window
+            .widen(round_trip, is_used)
+            .filter(|_| !self.lost)
+        {
             self.urgent
                 .extend_from_slice(&with_number(FrameKind::Credit, stream, grant));
         }
@@ -528,6 +533,8 @@ impl MuxCore {
                 self.urgent
                     .extend_from_slice(&with_number(FrameKind::Credit, stream, grant));
             }
+            // The peer may take its time to finish: that costs the others nothing.
+            entry.recv.window.settle();
             let _ = self.finish(stream);
         }
         self.forget_if_over(stream);

@@ -427,6 +427,26 @@ fn credit_is_granted_when_bytes_are_consumed_and_not_before() {
 }
 
 #[test]
+fn a_stream_that_was_released_in_order_kept_its_budget_until_the_peer_finished() {
+    let mut wire = Wire::new(MANY);
+    let stream = wire.stream();
+    for _ in 0..4 {
+        wire.write(NEAR, stream, &[1; 1 << 20]);
+        wire.settle();
+        wire.drain(FAR, stream);
+        wire.settle();
+        wire.now += Duration::from_millis(100);
+    }
+    assert!(wire.budgets[FAR].used() > 0);
+    wire.cores[FAR].release(stream, true);
+    assert_eq!(wire.budgets[FAR].used(), 0);
+    // The peer goes on, within what it was granted.
+    wire.write(NEAR, stream, &[1; 1 << 20]);
+    wire.settle();
+    assert_eq!(wire.budgets[FAR].used(), 0);
+}
+
+#[test]
 fn a_window_grows_for_a_reader_that_keeps_up_and_returns_its_budget_at_the_end() {
     let mut wire = Wire::new(MANY);
     let stream = wire.stream();
