@@ -142,16 +142,19 @@ fn explain_edge(
         Err(fault) => refusal(&fault),
         Ok(allowed) => {
             let mut text = format!("  allowed by {}\n", allowed.because());
-            if let Outbound::Service(name) = allowed.outbound() {
-                let _ = writeln!(
-                    text,
-                    "  sent to the agent that exposes the {name}, if there is one"
-                );
-            }
-            if let Outbound::Pooled(route) = allowed.outbound() {
-                for upstream in &route.upstreams {
-                    let _ = writeln!(text, "  sent to {} (round robin)", upstream.id);
+            match allowed.outbound() {
+                Outbound::Service(name) => {
+                    let _ = writeln!(
+                        text,
+                        "  sent to the agent that exposes the {name}, if there is one"
+                    );
                 }
+                Outbound::Pooled(route) => {
+                    for upstream in &route.upstreams {
+                        let _ = writeln!(text, "  sent to {} (round robin)", upstream.id);
+                    }
+                }
+                Outbound::Direct(_) | Outbound::Via(..) | Outbound::Exit(..) => {}
             }
             text
         }

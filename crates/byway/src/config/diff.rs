@@ -146,13 +146,9 @@ fn same_listener(a: &ListenerPlan, b: &ListenerPlan) -> bool {
                 routes: _,
                 trusted_proxies,
                 settings,
-                max_body,
                 domain,
             } = &**a;
-            *trusted_proxies == b.trusted_proxies
-                && *settings == b.settings
-                && *max_body == b.max_body
-                && *domain == b.domain
+            *trusted_proxies == b.trusted_proxies && *settings == b.settings && *domain == b.domain
         }
         (a, b) => a == b,
     };

@@ -17,7 +17,9 @@ use super::plan::{
 use super::resolve::derived_route_name;
 use super::section::description::{Prose, quoted};
 use super::section::kind::{Kind, OrNone, Words};
-use super::section::{Dial, Drain, Limits, Link, Log, Metrics, Pool, Retry, Section, Spill};
+use super::section::{
+    Dial, Drain, Limits, LimitsPlan, Link, Log, Metrics, Pool, Retry, Section, Spill,
+};
 use super::units::ByteSize;
 
 /// Prints the Plan in it.
@@ -81,7 +83,7 @@ impl Effective<'_> {
             )
         )?;
         match &first.frontend.role {
-            Role::Edge(plan) => edge(f, plan),
+            Role::Edge(plan) => edge(f, plan, &first.frontend.limits),
             Role::Egress(plan) => egress(f, plan, listeners, self.0),
             Role::Forward(plan) => forward(f, plan),
             Role::Metrics | Role::Exposed(_) | Role::Joined(_) => Ok(()),
@@ -147,10 +149,10 @@ fn heading<T: Section>(f: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
     writeln!(f, "\n[{key}]  # {}", Prose::of(T::ABOUT).note())
 }
 
-fn edge(f: &mut fmt::Formatter<'_>, plan: &EdgePlan) -> fmt::Result {
+fn edge(f: &mut fmt::Formatter<'_>, plan: &EdgePlan, limits: &LimitsPlan) -> fmt::Result {
     writeln!(f, "trusted_proxies = {}", list(&plan.trusted_proxies))?;
     plan.settings.print(f)?;
-    writeln!(f, "max_body = {}", max_body(plan.max_body))?;
+    writeln!(f, "max_body = {}", max_body(limits.max_body))?;
     plan.routes.iter().try_for_each(|plan| route(f, plan))
 }
 

@@ -276,9 +276,6 @@ pub struct EdgePlan {
     pub trusted_proxies: Vec<IpNet>,
     /// What needs no other section.
     pub settings: EdgeSettings,
-    /// The longest request body in bytes unless the route overrides it, `[limits]` included; none
-    /// for no limit.
-    pub max_body: Option<u64>,
     /// For the HTTP listeners of a `[[serve]]`: `NAME.domain` leads to the exposed service `NAME`.
     /// No two sections have the same one.
     pub domain: Option<HostName>,

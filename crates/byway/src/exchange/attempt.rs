@@ -29,7 +29,6 @@ use crate::fault::{Fault, Reason, Who, malformed};
 use crate::http::body::BodyError;
 use crate::observe::timing::Phase;
 use crate::outbound::upgrades::UpgradeSlot;
-use crate::route::Outbound;
 
 /// Where the request goes.
 pub(super) struct Destination {
@@ -216,7 +215,7 @@ impl<'a> Attempt<'a> {
         cx: &mut Context<'_>,
         upstream: &mut Upstream,
     ) -> Poll<Result<(), AttemptFailure>> {
-        let exposed = matches!(self.exchange.allowed.outbound(), Outbound::Service(_));
+        let exposed = self.exchange.allowed.outbound().service().is_some();
         let head = ready!(upstream.poll_head(cx, &self.codec, exposed));
         Poll::Ready(head.map_err(|error| match error {
             HeadError::Malformed(error) => self.malformed_response(&error),
@@ -237,8 +236,8 @@ impl<'a> Attempt<'a> {
     fn closed_early(&self, upstream: &Upstream, broken: Option<&Broken>) -> AttemptFailure {
         let how = broken.map_or_else(|| "it closed the connection".into(), ToString::to_string);
         // TLS servers that use OpenSSL close on plain HTTP without an alert.
-        let hint = match self.exchange.allowed.outbound() {
-            Outbound::Pooled(route)
+        let hint = match self.exchange.allowed.outbound().route() {
+            Some(route)
                 if upstream.outcome() != Outcome::Partial
                     && !self.reused
                     && route.upstreams.iter().all(|upstream| !upstream.tls) =>

@@ -291,16 +291,10 @@ impl ExchangeRequest<'_> {
     }
 
     fn selection(&self) -> Selection<'_> {
-        let (walk, upstreams) = match self.allowed.outbound() {
-            Outbound::Pooled(route) => (
-                Some(Walk::over(route, &self.route_state)),
-                route.upstreams.len(),
-            ),
-            _ => (None, 1),
-        };
+        let route = self.allowed.outbound().route();
         Selection {
-            walk,
-            upstreams,
+            walk: route.map(|route| Walk::over(route, &self.route_state)),
+            upstreams: route.map_or(1, |route| route.upstreams.len()),
             fresh: self.freshness(),
         }
     }
@@ -335,9 +329,9 @@ impl ExchangeRequest<'_> {
     /// retried gets a new one, which the far side has to accept before a byte is sent: an outage is
     /// then a wait and not a failure.
     fn freshness(&self) -> Freshness {
-        match self.allowed.outbound() {
-            Outbound::Service(_) | Outbound::Exit(..) if !self.is_safe_to_retry() => Freshness::New,
-            _ => Freshness::Any,
+        match self.allowed.outbound().is_behind_link() && !self.is_safe_to_retry() {
+            true => Freshness::New,
+            false => Freshness::Any,
         }
     }
 
@@ -365,7 +359,7 @@ impl ExchangeRequest<'_> {
                 pooled::lease(self.engine, self.pool, walk, self.allowed, want, timing).await?
             }
             (None, Some(origin)) => {
-                pooled::lease_egress(self.engine, self.pool, origin, self.allowed, want, timing)
+                pooled::lease_single(self.engine, self.pool, origin, self.allowed, want, timing)
                     .await?
             }
             (None, None) => {
@@ -402,7 +396,7 @@ impl ExchangeRequest<'_> {
         let own_host = match self.allowed.outbound() {
             Outbound::Pooled(route) => route.settings.host == HostMode::Upstream,
             Outbound::Service(_) => !authority.is_empty(),
-            _ => false,
+            Outbound::Direct(_) | Outbound::Via(..) | Outbound::Exit(..) => false,
         };
         let host = match (own_host, self.request.host()) {
             (false, Some(host)) => host,

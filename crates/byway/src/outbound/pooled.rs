@@ -120,11 +120,12 @@ pub async fn lease(
     })
 }
 
-/// Leases a connection to the target of an absolute-form request, or to an exposed service.
+/// Leases a connection to the only destination: the target of an absolute-form request, or an
+/// exposed service.
 ///
 /// # Errors
 /// As [`lease`], and `Denied` when every address of the target is denied.
-pub async fn lease_egress(
+pub async fn lease_single(
     engine: &Engine,
     pool: &Pool<PoolKey, Conn>,
     origin: &PoolKey,
@@ -133,7 +134,8 @@ pub async fn lease_egress(
     timing: &mut Timing,
 ) -> Result<Borrowed, Fault> {
     let client = want.client;
-    if let Outbound::Service(name) = allowed.outbound() {
+    let service = allowed.outbound().service();
+    if let Some(name) = service {
         // A request that waits for an agent does not hold a place in the pool meanwhile.
         let settings = engine.live.peek().link.clone();
         let services = engine.link_table.services();
@@ -149,19 +151,19 @@ pub async fn lease_egress(
         }
         Outbound::Pooled(_) | Outbound::Service(_) => "".into(),
     };
-    timing.upstream = Some(match allowed.outbound() {
-        Outbound::Service(name) => name.to_string().into(),
-        _ => Arc::clone(&authority),
+    timing.upstream = Some(match service {
+        Some(name) => name.to_string().into(),
+        None => Arc::clone(&authority),
     });
     let open = || async {
-        match allowed.outbound() {
-            Outbound::Service(name) => {
+        match service {
+            Some(name) => {
                 let opened = link::open_service(engine, name, allowed.visitor(), client).await?;
                 Ok(Conn::new(opened.dialled.stream)
                     .with_host(opened.host)
                     .with_reports(opened.reports))
             }
-            _ => Ok(Conn::new(
+            None => Ok(Conn::new(
                 super::open_for(engine, allowed, client).await?.stream,
             )),
         }

@@ -76,9 +76,9 @@ impl RouteStates {
 
     /// The state that a request counts in which goes to `outbound`.
     pub fn state_for(&self, outbound: &Outbound) -> Arc<RouteState> {
-        match outbound {
-            Outbound::Pooled(route) => self.state_of(route),
-            _ => self.state_of_others(),
+        match outbound.route() {
+            Some(route) => self.state_of(route),
+            None => self.state_of_others(),
         }
     }
 }

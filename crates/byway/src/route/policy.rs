@@ -34,8 +34,7 @@ use super::inquiry::{Ask, Inquiry};
 use super::table;
 use crate::config::Rate;
 use crate::config::{
-    Action, EdgePlan, EgressPlan, LimitsPlan, ParentPlan, Plan, Role, RoutePlan, Rule, Serves,
-    Verdict,
+    Action, EdgePlan, EgressPlan, ParentPlan, Plan, Role, RoutePlan, Rule, Serves, Verdict,
 };
 use crate::fault::{Fault, Reason, Who};
 
@@ -67,6 +66,42 @@ pub enum Outbound {
     Service(Name),
     /// A pooled connection to one of the route's upstreams.
     Pooled(Arc<RoutePlan>),
+}
+
+/// Questions about an outbound. Each lists every variant, so that a new one does not compile before
+/// it has an answer.
+impl Outbound {
+    /// The route whose upstreams it leads to.
+    pub fn route(&self) -> Option<&Arc<RoutePlan>> {
+        match self {
+            Self::Pooled(route) => Some(route),
+            Self::Direct(_) | Self::Via(..) | Self::Exit(..) | Self::Service(_) => None,
+        }
+    }
+
+    /// The exposed service that it leads to.
+    pub fn service(&self) -> Option<&Name> {
+        match self {
+            Self::Service(name) => Some(name),
+            Self::Direct(_) | Self::Via(..) | Self::Exit(..) | Self::Pooled(_) => None,
+        }
+    }
+
+    /// Whether its streams are those of a link.
+    pub fn is_behind_link(&self) -> bool {
+        match self {
+            Self::Exit(..) | Self::Service(_) => true,
+            Self::Direct(_) | Self::Via(..) | Self::Pooled(_) => false,
+        }
+    }
+
+    /// The target that a parent is asked for.
+    fn parent_target(&mut self) -> Option<&mut Target> {
+        match self {
+            Self::Via(_, target) => Some(target),
+            Self::Direct(_) | Self::Exit(..) | Self::Service(_) | Self::Pooled(_) => None,
+        }
+    }
 }
 
 /// Which rule or route decided.
@@ -109,11 +144,6 @@ impl Allowed {
         &self.rules
     }
 
-    /// The limits in force.
-    pub fn limits(&self) -> &LimitsPlan {
-        &self.plan.limits
-    }
-
     /// The speed limit of the stream towards the client.
     pub fn stream_limit(&self) -> Option<Rate> {
         self.stream_limit
@@ -122,14 +152,6 @@ impl Allowed {
     /// Whether bytes for a slow client may be spilled to disk.
     pub fn spills(&self) -> bool {
         self.spill
-    }
-
-    /// The maximum size of a request body.
-    pub fn max_body(&self) -> Option<u64> {
-        match &self.outbound {
-            Outbound::Pooled(route) => route.max_body,
-            _ => self.plan.limits.max_body,
-        }
     }
 
     /// The address of the client, for the node that dials at the other end of a link.
@@ -291,8 +313,8 @@ fn decide_egress(
         }
         None => out(egress, target),
     };
-    let via = match (&outbound, &because) {
-        (Outbound::Via(..), Because::Rule(number)) => Some(*number),
+    let via = match &because {
+        Because::Rule(number) if outbound.parent_target().is_some() => Some(*number),
         _ => None,
     };
     let allowed_by_rule = matches!(because, Because::Rule(_));
@@ -315,13 +337,13 @@ fn decide_egress(
         let checked = rules.check(*addr).map_err(DialError::from)?.addr();
         // A parent gets the address in the form that was checked: its own rules may interpret
         // another form differently.
-        if let Outbound::Via(_, target) = &mut outbound {
+        if let Some(target) = outbound.parent_target() {
             *target = Target::Addr(checked);
         }
     }
     // Bytes for slow clients are spilled where the target is dialled, so that unread bytes need not
     // cross the link.
-    let spill = egress.spill && !matches!(outbound, Outbound::Exit(..));
+    let spill = egress.spill && !outbound.is_behind_link();
     Ok(Allowed {
         plan: Arc::clone(inquiry.plan),
         outbound,

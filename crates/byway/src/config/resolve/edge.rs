@@ -34,7 +34,6 @@ impl Resolver<'_> {
             routes,
             trusted_proxies,
             settings: written.resolve(self, ""),
-            max_body,
             domain: None,
         };
         let role = Role::Edge(Arc::new(plan));

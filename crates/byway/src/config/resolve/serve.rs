@@ -40,7 +40,6 @@ impl Resolver<'_> {
             settings: EdgeSettings {
                 reject_empty_segments: false,
             },
-            max_body: limits.max_body,
             domain: domain.clone(),
         };
         let link = Role::Link(Arc::new(LinkPlan {

@@ -383,7 +383,7 @@ fn the_innermost_max_body_applies_and_none_removes_it() {
         panic!("two edges")
     };
     assert_eq!(plan.listeners[0].frontend.limits.max_body, Some(2 << 20));
-    assert_eq!(first.max_body, Some(2 << 20));
+    assert_eq!(plan.listeners[1].frontend.limits.max_body, Some(1 << 20));
     assert_eq!(first.routes[0].max_body, Some(2 << 20));
     assert_eq!(first.routes[1].max_body, None);
     assert_eq!(second.routes[0].max_body, Some(1 << 20));

@@ -36,7 +36,7 @@ use crate::http::filter::MakeFilter;
 use crate::observe::ending::Ending;
 use crate::observe::metrics::ListenerMetrics;
 use crate::outbound::pooled::PoolKey;
-use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
+use crate::route::{Allowed, Ask, Inquiry, policy};
 
 /// What a connection brings to each of its requests.
 pub(super) struct RequestContext<'a> {
@@ -215,25 +215,19 @@ impl<'r> Asked<'r> {
         header: &ReceivedRequest<'r>,
         allowed: &Allowed,
     ) -> Action<'r> {
-        match (self.what, allowed.outbound()) {
+        match self.what {
             _ if matches!(header.request.target_form(), TargetForm::Authority) => Action::Tunnel,
-            (
-                What::Path {
-                    target, trusted, ..
+            What::Path {
+                target, trusted, ..
+            } => match allowed.outbound().service() {
+                Some(name) => Action::Service {
+                    service: PoolKey::Service(name.clone()),
+                    target,
+                    trusted,
                 },
-                Outbound::Service(name),
-            ) => Action::Service {
-                service: PoolKey::Service(name.clone()),
-                target,
-                trusted,
+                None => Action::Proxy { target, trusted },
             },
-            (
-                What::Path {
-                    target, trusted, ..
-                },
-                _,
-            ) => Action::Proxy { target, trusted },
-            (What::Target(target), _) => Action::Target {
+            What::Target(target) => Action::Target {
                 origin: PoolKey::Egress {
                     generation: cx.plan.generation,
                     listener: cx.connection.settings.listener(),
@@ -313,8 +307,8 @@ async fn perform(
         allowed: &allowed,
         origin,
         limits,
-        max_body: match trusted {
-            Some(_) => allowed.max_body(),
+        max_body: match allowed.outbound().route() {
+            Some(route) => route.max_body,
             None => limits.max_body,
         },
         target: &target,
