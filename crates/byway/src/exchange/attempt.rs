@@ -20,14 +20,16 @@ use super::body::BodyTransfer;
 use super::deadline::{Deadlines, Exceeded};
 use super::downstream::Downstream;
 use super::failure::{AttemptFailure, client_left, filter_failed, no_answer, not_read};
-use super::forward::{After, ExchangeRequest, Moved, Switched, body_too_large, codec_limits};
+use super::forward::{ExchangeRequest, Moved, body_too_large, codec_limits};
 use super::head::{self, ResponseRules};
 use super::lazy_timer::LazyTimer;
+use super::next::Next;
 use super::retry::{Failed, Outcome, Tries, is_repeatable};
 use super::upstream::{HeadError, Upstream};
 use crate::fault::{Fault, Reason, Who, malformed};
 use crate::http::body::BodyError;
 use crate::observe::timing::Phase;
+use crate::outbound::tunnel::Tunnel;
 use crate::outbound::upgrades::UpgradeSlot;
 
 /// Where the request goes.
@@ -84,7 +86,7 @@ impl<'a> Attempt<'a> {
         tries: &mut Tries<'_>,
         timer: &mut LazyTimer,
         moved: &mut Moved,
-    ) -> Result<After, AttemptFailure> {
+    ) -> Result<Next, AttemptFailure> {
         let Destination { authority, slot } = destination;
         upstream.write_head(self.exchange.request.framing(), |out| {
             self.exchange.write_request(out, &authority)
@@ -336,7 +338,7 @@ impl<'a> Attempt<'a> {
         upstream: Upstream,
         slot: Option<UpgradeSlot>,
         downstream: &mut Downstream<'_>,
-    ) -> Result<After, AttemptFailure> {
+    ) -> Result<Next, AttemptFailure> {
         let response = upstream.response();
         let switched = response
             .field("Upgrade")
@@ -355,11 +357,11 @@ impl<'a> Attempt<'a> {
             })
             .map_err(|error| self.malformed_response(&error))?;
         let (stream, early) = upstream.into_tunnel();
-        Ok(After::Switch(Box::new(Switched {
-            stream,
+        let allowed = self.exchange.allowed.clone();
+        Ok(Next::Tunnel(Box::new(Tunnel {
             early,
-            allowed: self.exchange.allowed.clone(),
             slot,
+            ..Tunnel::opened(stream, allowed, "UPGRADE")
         })))
     }
 
@@ -406,7 +408,7 @@ impl<'a> Attempt<'a> {
         downstream: &mut Downstream<'_>,
         timer: &mut LazyTimer,
         moved: &mut Moved,
-    ) -> Result<After, AttemptFailure> {
+    ) -> Result<Next, AttemptFailure> {
         let before = downstream.mark();
         let (mut download, close) = self.pass_head(&mut upstream, downstream)?;
         let passed = self
@@ -420,14 +422,14 @@ impl<'a> Attempt<'a> {
                 moved.down = 0;
                 return Err(fault.into());
             }
-            return Ok(After::Abort(fault));
+            return Ok(Next::Reset(fault));
         }
         upstream.settle(self.uploaded);
         Ok(match self.flush(downstream, timer).await {
-            Err(fault) => After::Abort(fault),
-            Ok(()) if close && is_last_request(&self.exchange.request, downstream) => After::Leave,
-            Ok(()) if close => After::Close,
-            Ok(()) => After::KeepAlive,
+            Err(fault) => Next::Reset(fault),
+            Ok(()) if close && is_last_request(&self.exchange.request, downstream) => Next::Leave,
+            Ok(()) if close => Next::Close,
+            Ok(()) => Next::KeepAlive,
         })
     }
 

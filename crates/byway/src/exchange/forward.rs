@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use byway_dial::Stream;
 use byway_head::{Framed, HeadOut, Request};
 use byway_pool::{Client, Pool};
 use tokio::time::Instant;
@@ -26,6 +25,7 @@ use super::downstream::Downstream;
 use super::failure::AttemptFailure;
 use super::head::{self, RequestRules};
 use super::lazy_timer::LazyTimer;
+use super::next::Next;
 use super::retry::{Failed, Tries, is_repeatable, kept_bytes};
 use super::upstream::Upstream;
 use crate::config::{HostMode, LimitsPlan};
@@ -42,7 +42,6 @@ use crate::outbound::pooled::{
 };
 use crate::outbound::retry_budget::RetryBudget;
 use crate::outbound::route_states::RouteState;
-use crate::outbound::upgrades::UpgradeSlot;
 use crate::route::{Allowed, Outbound};
 use crate::runtime::scope::Scope;
 
@@ -78,32 +77,6 @@ pub struct ExchangeRequest<'a> {
     pub is_last: bool,
     /// When the request was received.
     pub begun: Instant,
-}
-
-/// What to do with the downstream connection.
-pub enum After {
-    /// The next request may come.
-    KeepAlive,
-    /// The response is complete; close in order.
-    Close,
-    /// The same, and the client has announced that it sends nothing more.
-    Leave,
-    /// The response was cut; close with a reset, so that the client notices.
-    Abort(Fault),
-    /// The upstream has switched protocols: relay the rest.
-    Switch(Box<Switched>),
-}
-
-/// The upstream side of a tunnel that a 101 opened.
-pub struct Switched {
-    /// The upstream's stream.
-    pub stream: Stream,
-    /// What the upstream has sent after its 101.
-    pub early: Vec<u8>,
-    /// The permission that it was opened with: the tunnel has the request's limits.
-    pub allowed: Allowed,
-    /// Counts against the upstream's limit of upgraded connections until the relay has ended.
-    pub slot: Option<UpgradeSlot>,
 }
 
 /// Bytes moved, and timing, for the log.
@@ -149,7 +122,7 @@ pub async fn forward(
     downstream: &mut Downstream<'_>,
     timer: &mut LazyTimer,
     moved: &mut Moved,
-) -> Result<After, Fault> {
+) -> Result<Next, Fault> {
     refuse_large_body(exchange)?;
     let forwarding_is_ours = exchange
         .forwarded
@@ -180,7 +153,7 @@ pub async fn forward(
                     .run(upstream, to, downstream, &mut tries, timer, moved)
                     .await
                 {
-                    Ok(after) => return Ok(after),
+                    Ok(next) => return Ok(next),
                     Err(failure) => failure,
                 }
             }

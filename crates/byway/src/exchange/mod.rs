@@ -6,7 +6,8 @@
 //! Byway's own responses. `downstream` and `upstream` are the two sides in any version of HTTP; what
 //! is above knows none. `path` is the one interpretation of a path,
 //! `deadline` limits pauses, `min_rate` slow clients, `lazy_timer` is the timer of both;
-//! `client_gone` ends work for a client that has left, `recall` an exchange that holds up others.
+//! `client_gone` ends work for a client that has left, `recall` an exchange that holds up others;
+//! `next` is what becomes of the client's connection.
 //! `keep_alive` decides how long an upstream connection is kept, `connection_options` is what
 //! Connection lists, `max_forwards` counts Max-Forwards down, `other_protocol` recognizes what is
 //! not HTTP, `request_id` names a request, `date` is the current time.
@@ -26,6 +27,7 @@ pub mod keep_alive;
 pub mod lazy_timer;
 pub mod max_forwards;
 pub mod min_rate;
+pub mod next;
 pub mod other_protocol;
 pub mod path;
 mod recall;

@@ -6,15 +6,16 @@
 //! Never: lets a CONNECT have a body.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use byway_dial::Target;
 use byway_head::{Framed, Request, TargetForm};
 
-use super::tunnel::Tunnel;
 use crate::exchange::answer;
 use crate::exchange::client_gone::unless_gone;
 use crate::exchange::downstream::Downstream;
 use crate::fault::{Fault, Reason, Who};
+use crate::outbound::tunnel::Tunnel;
 use crate::outbound::{self, Engine};
 use crate::route::Allowed;
 
@@ -60,7 +61,8 @@ pub async fn open(
     engine: &Engine,
     downstream: &mut Downstream<'_>,
     request: &Request<'_>,
-    allowed: &Allowed,
+    allowed: Allowed,
+    user: Option<Arc<str>>,
 ) -> Result<Box<Tunnel>, Fault> {
     if request.framing() != Framed::None {
         let detail =
@@ -69,13 +71,10 @@ pub async fn open(
     }
     let dialled = unless_gone(
         |cx| downstream.poll_broken(cx),
-        pin!(outbound::open(engine, allowed)),
+        pin!(outbound::open(engine, &allowed)),
     )
     .await?;
     answer::queue_connected(downstream);
-    Ok(Box::new(Tunnel::opened(
-        dialled.stream,
-        allowed.clone(),
-        "HTTP/1.1",
-    )))
+    let tunnel = Tunnel::opened(dialled.stream, allowed, "HTTP/1.1").used_by(user);
+    Ok(Box::new(tunnel))
 }

@@ -18,13 +18,13 @@ use tokio::time::timeout;
 
 use super::context::{ConnectionContext, ConnectionInfo};
 use super::credentials;
-use super::tunnel::{self, Tunnel};
+use super::tunnel;
 use super::tunnel_log::TunnelLog;
 use crate::config::{EgressPlan, FrontendPlan, Plan, Role};
 use crate::exchange::client_gone::unless_gone;
 use crate::fault::{Fault, Reason, Who};
 use crate::http::conn::Conn;
-use crate::outbound;
+use crate::outbound::{self, tunnel::Tunnel};
 use crate::route::{Allowed, Ask, Inquiry, policy};
 
 /// Serves one SOCKS connection.

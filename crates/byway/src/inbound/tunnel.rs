@@ -15,59 +15,11 @@ use byway_relay::{Early, End, Outflow, Rate, Relay, RelayOptions, RelayedBytes, 
 use super::context::{ConnectionContext, ConnectionInfo};
 use super::tunnel_log::TunnelLog;
 use crate::config::FrontendPlan;
-use crate::exchange::forward::Switched;
 use crate::http::conn::Conn;
 use crate::outbound::Engine;
+use crate::outbound::tunnel::Tunnel;
 use crate::outbound::upgrades::UpgradeSlot;
 use crate::route::Allowed;
-
-/// The far side of a tunnel.
-pub struct Tunnel {
-    upstream: Stream,
-    early: Vec<u8>,
-    allowed: Allowed,
-    user: Option<Arc<str>>,
-    protocol: &'static str,
-    slot: Option<UpgradeSlot>,
-}
-
-impl Tunnel {
-    /// A tunnel opened by an upgrade.
-    pub fn switched(switched: Switched) -> Self {
-        let Switched {
-            stream,
-            early,
-            allowed,
-            slot,
-        } = switched;
-        Self {
-            upstream: stream,
-            early,
-            allowed,
-            user: None,
-            protocol: "UPGRADE",
-            slot,
-        }
-    }
-
-    /// A tunnel to a stream that `allowed` permitted, requested by `protocol`.
-    pub fn opened(upstream: Stream, allowed: Allowed, protocol: &'static str) -> Self {
-        Self {
-            upstream,
-            early: Vec::new(),
-            allowed,
-            user: None,
-            protocol,
-            slot: None,
-        }
-    }
-
-    /// The same, for an authenticated user.
-    #[must_use]
-    pub fn used_by(self, user: Option<Arc<str>>) -> Self {
-        Self { user, ..self }
-    }
-}
 
 /// Sends what is still queued and relays until both directions have ended.
 pub async fn relay(

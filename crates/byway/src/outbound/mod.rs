@@ -14,6 +14,7 @@ pub mod pooled;
 pub mod retry_budget;
 pub mod route_states;
 mod spill_log;
+pub mod tunnel;
 pub mod upgrades;
 pub mod upstream_tls;
 pub mod via;

@@ -21,7 +21,7 @@ use super::super::context::{Accepted, ConnectionContext, ConnectionInfo};
 use super::super::tunnel;
 use super::client;
 use super::future_pool::{self, FuturePool};
-use super::request::{self, RequestContext, Then};
+use super::request::{self, RequestContext};
 use super::request_log::RequestLog;
 use crate::config::{FrontendPlan, LimitsPlan, Plan};
 use crate::exchange::answer::{self, Answer, ResponseOptions};
@@ -29,6 +29,7 @@ use crate::exchange::downstream::Downstream;
 use crate::exchange::forward::{Moved, codec_limits};
 use crate::exchange::head::IpText;
 use crate::exchange::lazy_timer::LazyTimer;
+use crate::exchange::next::Next;
 use crate::exchange::other_protocol;
 use crate::exchange::request_id::RequestId;
 use crate::fault::{Fault, Reason, Who, malformed};
@@ -96,7 +97,7 @@ struct RequestJob {
 }
 
 /// A connection whose request was served, and what to do with it.
-struct Answered(Box<Http1Connection>, Then);
+struct Answered(Box<Http1Connection>, Next);
 
 thread_local! {
     static FUTURES: FuturePool<RequestJob, Answered> = const { FuturePool::new() };
@@ -110,8 +111,8 @@ impl RequestJob {
             plan,
             listener,
         } = self;
-        let then = connection.answer_request(text, &plan, &listener).await;
-        Answered(connection, then)
+        let next = connection.answer_request(text, &plan, &listener).await;
+        Answered(connection, next)
     }
 }
 
@@ -140,14 +141,14 @@ impl Http1Connection {
             return Box::pin(self.downstream.lingering_close()).await;
         };
         loop {
-            let next = self.next_request(&listener.limits).await;
+            let arrived = self.next_request(&listener.limits).await;
             // A reload may have come while the connection waited. If its listener was removed, the
             // connection closes, and its client sends the request again.
             let Some((plan, current)) = self.view() else {
                 break;
             };
             listener = current;
-            let then = match next {
+            let next = match arrived {
                 Ok(NextRequest::Request(text)) => {
                     let job = RequestJob {
                         connection: self,
@@ -155,20 +156,20 @@ impl Http1Connection {
                         plan,
                         listener: Arc::clone(&listener),
                     };
-                    let Answered(connection, then) =
+                    let Answered(connection, next) =
                         future_pool::start(&FUTURES, job, RequestJob::answer).await;
                     self = connection;
-                    then
+                    next
                 }
                 Ok(NextRequest::Ended) => return Box::pin(self.downstream.fin_and_drop()).await,
                 Err(fault) => self.refuse_head(&fault, &listener),
             };
-            match then {
-                Then::Continue => {}
-                Then::Close => break,
-                Then::Leave => return Box::pin(self.downstream.fin_and_drop()).await,
-                Then::Reset => return,
-                Then::Relay(tunnel) => {
+            match next {
+                Next::KeepAlive => {}
+                Next::Close => break,
+                Next::Leave => return Box::pin(self.downstream.fin_and_drop()).await,
+                Next::Reset(_) => return,
+                Next::Tunnel(tunnel) => {
                     let info = self.info();
                     return Box::pin(tunnel::relay(
                         self.downstream,
@@ -296,7 +297,7 @@ impl Http1Connection {
     }
 
     /// Responds to a malformed head. The connection closes, as no message boundary is known.
-    fn refuse_head(&mut self, fault: &Fault, listener: &FrontendPlan) -> Then {
+    fn refuse_head(&mut self, fault: &Fault, listener: &FrontendPlan) -> Next {
         self.context.counters().faults.add(1);
         // The error comes from the client's own bytes and names nothing behind this node.
         let in_detail = true;
@@ -320,7 +321,7 @@ impl Http1Connection {
         };
         let ending = Ending::of_fault(fault, "request_head");
         request_log.note(None, id.as_str(), &moved, ending);
-        Then::Close
+        Next::Close
     }
 
     async fn answer_request(
@@ -328,7 +329,7 @@ impl Http1Connection {
         text: HeadText,
         plan: &Arc<Plan>,
         frontend: &FrontendPlan,
-    ) -> Then {
+    ) -> Next {
         self.served += 1;
         let cx = RequestContext {
             connection: &self.context,

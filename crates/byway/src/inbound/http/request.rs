@@ -17,7 +17,7 @@ use byway_pool::Client;
 use tokio::time::Instant;
 
 use super::super::context::{ConnectionContext, ConnectionInfo};
-use super::super::tunnel::{self, Tunnel};
+use super::super::tunnel;
 use super::super::{connect, credentials};
 use super::request_log::RequestLog;
 use super::respond::respond;
@@ -25,9 +25,10 @@ use super::{client, guards};
 use crate::config::{EdgePlan, EgressPlan, FrontendPlan, Plan, Role};
 use crate::exchange::answer::Answer;
 use crate::exchange::downstream::Downstream;
-use crate::exchange::forward::{After, ExchangeRequest, Moved, forward};
+use crate::exchange::forward::{ExchangeRequest, Moved, forward};
 use crate::exchange::head::{Forwarded, IpText};
 use crate::exchange::lazy_timer::LazyTimer;
+use crate::exchange::next::Next;
 use crate::exchange::request_id::RequestId;
 use crate::exchange::{max_forwards, path};
 use crate::fault::{Fault, Reason, Who};
@@ -61,14 +62,10 @@ pub(super) struct ReceivedRequest<'a> {
     pub(super) begun: Instant,
 }
 
-/// What to do with the connection.
-pub(super) enum Then {
-    Continue,
-    Close,
-    /// Close without waiting for more from the client.
-    Leave,
-    Reset,
-    Relay(Box<Tunnel>),
+impl ReceivedRequest<'_> {
+    pub(super) fn is_connect(&self) -> bool {
+        matches!(self.request.target_form(), TargetForm::Authority)
+    }
 }
 
 /// What a request asks for, once it has passed the guards.
@@ -115,14 +112,6 @@ enum Action<'r> {
     Tunnel,
 }
 
-/// How a request was served.
-enum Served {
-    /// By a response made here; `None` if the client has not taken it.
-    Answered(Option<Then>),
-    Exchange(After),
-    Tunnel(Box<Tunnel>),
-}
-
 /// Serves one request.
 ///
 /// # Cancel safety
@@ -132,7 +121,7 @@ pub(super) async fn serve(
     request: Request<'_>,
     downstream: &mut Downstream<'_>,
     timer: &mut LazyTimer,
-) -> Then {
+) -> Next {
     let header = ReceivedRequest {
         request,
         id: RequestId::random(),
@@ -150,7 +139,7 @@ pub(super) async fn serve(
         },
         // A reload has turned the listener into one of another role: these bytes are not meant for
         // it.
-        _ => return Then::Close,
+        _ => return Next::Close,
     };
     conclude(cx, &header, downstream, served, &mut moved).await
 }
@@ -216,7 +205,7 @@ impl<'r> Asked<'r> {
         allowed: &Allowed,
     ) -> Action<'r> {
         match self.what {
-            _ if matches!(header.request.target_form(), TargetForm::Authority) => Action::Tunnel,
+            _ if header.is_connect() => Action::Tunnel,
             What::Path {
                 target, trusted, ..
             } => match allowed.outbound().service() {
@@ -269,17 +258,17 @@ async fn perform(
     timer: &mut LazyTimer,
     asked: Option<Asked<'_>>,
     moved: &mut Moved,
-) -> Result<Served, Fault> {
+) -> Result<Next, Fault> {
     let Some(asked) = asked else {
-        let then = respond(cx, header, downstream, Answer::LastHop, moved).await;
-        return Ok(Served::Answered(then));
+        return Ok(respond(cx, header, downstream, Answer::LastHop, moved).await);
     };
     let (engine, allowed) = (cx.connection.engine(), asked.decide(cx)?);
     let (client, limits) = (asked.client, &cx.frontend.limits);
     let (origin, target, trusted) = match asked.action(cx, header, &allowed) {
         Action::Tunnel => {
-            let opened = connect::open(engine, downstream, &header.request, &allowed).await;
-            return opened.map(Served::Tunnel);
+            let user = moved.timing.user.clone();
+            let opened = connect::open(engine, downstream, &header.request, allowed, user).await;
+            return opened.map(Next::Tunnel);
         }
         Action::Proxy { target, trusted } => (None, target, Some(trusted)),
         Action::Service {
@@ -318,8 +307,7 @@ async fn perform(
         is_last: cx.is_last,
         begun: header.begun,
     };
-    let after = forward(&exchange, downstream, timer, moved).await?;
-    Ok(Served::Exchange(after))
+    forward(&exchange, downstream, timer, moved).await
 }
 
 /// The filter that the route of a request names. No route can name one yet.
@@ -337,47 +325,33 @@ async fn conclude(
     cx: &RequestContext<'_>,
     header: &ReceivedRequest<'_>,
     downstream: &mut Downstream<'_>,
-    served: Result<Served, Fault>,
+    served: Result<Next, Fault>,
     moved: &mut Moved,
-) -> Then {
-    let (then, fault) = match served {
+) -> Next {
+    let next = match served {
         // Its log line is written at its end.
-        Ok(Served::Tunnel(tunnel)) => {
+        Ok(Next::Tunnel(tunnel)) if header.is_connect() => {
             cx.listener_metrics.note(200, 0, 0);
-            return Then::Relay(Box::new(tunnel.used_by(moved.timing.user.take())));
+            return Next::Tunnel(tunnel);
         }
-        Ok(Served::Answered(Some(then))) => (then, None),
-        Ok(Served::Answered(None)) => {
-            let detail = "the client read no response";
-            let fault = Fault::new(Who::Downstream, Reason::ClosedEarly, detail);
-            (Then::Reset, Some(fault))
-        }
-        Ok(Served::Exchange(after)) => match after {
-            After::KeepAlive => (Then::Continue, None),
-            After::Close => (Then::Close, None),
-            After::Leave => (Then::Leave, None),
-            After::Abort(fault) => (Then::Reset, Some(fault)),
-            After::Switch(switched) => {
-                let tunnel = Tunnel::switched(*switched);
-                (Then::Relay(Box::new(tunnel)), None)
-            }
-        },
+        Ok(next) => next,
         // The client is gone, or earlier output is still unsent: no error response can be
         // delivered.
         Err(fault)
             if fault.reason == Reason::ClosedEarly && fault.who == Who::Downstream
                 || downstream.has_queued() =>
         {
-            (Then::Reset, Some(fault))
+            Next::Reset(fault)
         }
         Err(fault) => {
             let answer = Answer::Fault(&fault);
-            let then = respond(cx, header, downstream, answer, moved).await;
-            (then.unwrap_or(Then::Reset), Some(fault))
+            let next = respond(cx, header, downstream, answer, moved).await;
+            record(cx, header, moved, Some(&fault));
+            return next;
         }
     };
-    record(cx, header, moved, fault.as_ref());
-    then
+    record(cx, header, moved, next.fault());
+    next
 }
 
 /// Counts and logs a request that has ended.

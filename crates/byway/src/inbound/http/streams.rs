@@ -3,9 +3,10 @@
 use byway_dial::Broken;
 use byway_pool::Client;
 
-use super::request::{self, RequestContext, Then};
+use super::request::{self, RequestContext};
 use crate::exchange::downstream::Downstream;
 use crate::exchange::lazy_timer::LazyTimer;
+use crate::exchange::next::Next;
 use crate::http::double::{self, DoubleStream, Event, Fields, StreamPeer};
 use crate::inbound::context::ConnectionInfo;
 use crate::observe::metrics::ListenerMetrics;
@@ -24,7 +25,7 @@ async fn serve(
     mut stream: Box<DoubleStream>,
     fields: impl AsRef<[(&'static str, &'static str)]>,
     ended: bool,
-) -> Then {
+) -> Next {
     let (plan, frontend) = bench.context.plan().unwrap();
     let metrics = ListenerMetrics::default();
     let cx = RequestContext {
@@ -94,8 +95,8 @@ async fn a_get_on_a_stream_goes_to_http_1_and_its_response_comes_back() {
         assert_eq!(value(&head, "x-hop"), None);
         assert_eq!(client.recv_body().await, ("hi".into(), Event::End));
     };
-    let (then, (), ()) = tokio::join!(serve(&bench, stream, GET, true), upstream_side, client_side);
-    assert!(matches!(then, Then::Continue));
+    let (next, (), ()) = tokio::join!(serve(&bench, stream, GET, true), upstream_side, client_side);
+    assert!(matches!(next, Next::KeepAlive));
 }
 
 #[tokio::test(start_paused = true)]
@@ -248,12 +249,12 @@ async fn an_early_answer_is_whole_and_ends_the_stream_of_its_unfinished_request(
         assert_eq!(value(&client.recv_head().await, ":status"), Some("413"));
         assert_eq!(client.recv_body().await, ("big".into(), Event::End));
     };
-    let (then, (), ()) = tokio::join!(
+    let (next, (), ()) = tokio::join!(
         serve(&bench, stream, post(None), false),
         upstream_side,
         client_side
     );
-    assert!(matches!(then, Then::Close));
+    assert!(matches!(next, Next::Close));
 }
 
 #[tokio::test(start_paused = true)]
@@ -268,12 +269,12 @@ async fn a_client_that_resets_its_upload_resets_the_upstream() {
         let _ = upstream.recv_head().await;
         assert_eq!(upstream.recv_body().await.1, Event::Reset);
     };
-    let (then, (), ()) = tokio::join!(
+    let (next, (), ()) = tokio::join!(
         serve(&bench, stream, post(None), false),
         upstream_side,
         client_side
     );
-    assert!(matches!(then, Then::Reset));
+    assert!(matches!(next, Next::Reset(_)));
 
     let (bench, stream, mut client) = self::bench();
     let mut upstream = bench.upstream().await;
@@ -299,8 +300,8 @@ async fn a_short_body_that_ends_before_its_length_reaches_no_upstream() {
         client.end();
         assert_eq!(client.recv_body().await, (String::new(), Event::Reset));
     };
-    let (then, ()) = tokio::join!(serve(&bench, stream, post(Some("9")), false), client_side);
-    assert!(matches!(then, Then::Reset));
+    let (next, ()) = tokio::join!(serve(&bench, stream, post(Some("9")), false), client_side);
+    assert!(matches!(next, Next::Reset(_)));
     assert!(double::take_upstream().is_some(), "it was not used");
 }
 
@@ -321,9 +322,9 @@ async fn an_upstream_that_is_cut_in_the_middle_becomes_a_reset() {
             let _ = client.recv_head().await;
             assert_eq!(client.recv_body().await, ("half".into(), Event::Reset));
         };
-        let (then, (), ()) =
+        let (next, (), ()) =
             tokio::join!(serve(&bench, stream, GET, true), upstream_side, client_side);
-        assert!(matches!(then, Then::Reset));
+        assert!(matches!(next, Next::Reset(_)));
     }
     for ends in [false, true] {
         let (bench, stream, mut client) = bench();
