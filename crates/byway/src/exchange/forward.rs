@@ -59,8 +59,8 @@ pub struct ExchangeRequest<'a> {
     pub route_state: Arc<RouteState>,
     /// How policy permitted it.
     pub allowed: &'a Allowed,
-    /// The pool's key, at an egress; an edge's key is its upstream.
-    pub origin: Option<PoolKey>,
+    /// The pool's key of the only destination; the upstreams of a route have their own.
+    pub origin: Option<&'a PoolKey>,
     /// The limits of the listener.
     pub limits: &'a LimitsPlan,
     /// The maximum size of the body, by route, edge or listener.
@@ -68,7 +68,7 @@ pub struct ExchangeRequest<'a> {
     /// The target in the form sent to the upstream.
     pub target: &'a [u8],
     /// What the upstream learns about the client (edge).
-    pub forwarded: Option<head::Forwarded<'a>>,
+    pub forwarded: Option<&'a head::Forwarded<'a>>,
     /// Makes what changes the body of the response, if the route names a filter.
     pub filter: Option<MakeFilter>,
     /// The scope of the downstream connection. Once it drains, no request follows this one.
@@ -126,7 +126,6 @@ pub async fn forward(
     refuse_large_body(exchange)?;
     let forwarding_is_ours = exchange
         .forwarded
-        .as_ref()
         .is_some_and(|forwarded| !forwarded.trusted);
     refuse_end_to_end(&exchange.request, forwarding_is_ours)?;
     gather_short_body(exchange, downstream, timer).await?;
@@ -327,7 +326,7 @@ impl ExchangeRequest<'_> {
             lease,
             authority,
             slot,
-        } = match (&mut selection.walk, &self.origin) {
+        } = match (&mut selection.walk, self.origin) {
             (Some(walk), _) => {
                 pooled::lease(self.engine, self.pool, walk, self.allowed, want, timing).await?
             }
@@ -336,7 +335,7 @@ impl ExchangeRequest<'_> {
                     .await?
             }
             (None, None) => {
-                let detail = "an egress exchange without an origin";
+                let detail = "an exchange without a route and without an origin";
                 return Err(Fault::new(Who::Us, Reason::Internal, detail));
             }
         };
@@ -378,7 +377,7 @@ impl ExchangeRequest<'_> {
         let rules = RequestRules {
             target: self.target,
             host,
-            forwarded: self.forwarded.as_ref().map(|f| head::Forwarded { ..*f }),
+            forwarded: self.forwarded.copied(),
             upgrade: self.upgrade(),
         };
         head::forward_request(out, &self.request, &rules)

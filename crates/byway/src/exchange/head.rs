@@ -65,6 +65,7 @@ impl std::fmt::Write for IpText {
 }
 
 /// What an edge sends its upstream about the client.
+#[derive(Clone, Copy)]
 pub struct Forwarded<'a> {
     /// The address that connected; `None` on a Unix socket.
     pub peer: Option<&'a str>,

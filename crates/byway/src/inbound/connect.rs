@@ -61,7 +61,7 @@ pub async fn open(
     engine: &Engine,
     downstream: &mut Downstream<'_>,
     request: &Request<'_>,
-    allowed: Allowed,
+    allowed: &Allowed,
     user: Option<Arc<str>>,
 ) -> Result<Box<Tunnel>, Fault> {
     if request.framing() != Framed::None {
@@ -71,10 +71,10 @@ pub async fn open(
     }
     let dialled = unless_gone(
         |cx| downstream.poll_broken(cx),
-        pin!(outbound::open(engine, &allowed)),
+        pin!(outbound::open(engine, allowed)),
     )
     .await?;
     answer::queue_connected(downstream);
-    let tunnel = Tunnel::opened(dialled.stream, allowed, "HTTP/1.1").used_by(user);
+    let tunnel = Tunnel::opened(dialled.stream, allowed.clone(), "HTTP/1.1").used_by(user);
     Ok(Box::new(tunnel))
 }

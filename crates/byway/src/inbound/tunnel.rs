@@ -100,8 +100,8 @@ pub fn relay_options(engine: &Engine, allowed: &Allowed, listener: &FrontendPlan
     }
 }
 
-/// What is placed between an egress exchange and its client: the spill, the speed limit, or
-/// neither.
+/// What is placed between an exchange and its client: the spill and the speed limit of an egress;
+/// nothing where neither applies.
 pub fn slow_reader_guard(engine: &Engine, allowed: &Allowed) -> Option<Outflow> {
     let counters = Some(Arc::clone(&engine.relay_counters));
     let rate = limit_down(allowed);

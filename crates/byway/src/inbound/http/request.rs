@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use byway_dial::{Target, peer_text};
+use byway_dial::peer_text;
 use byway_head::{Request, TargetForm};
 use byway_pool::Client;
 use tokio::time::Instant;
@@ -68,48 +68,20 @@ impl ReceivedRequest<'_> {
     }
 }
 
-/// What a request asks for, once it has passed the guards.
-struct Asked<'r> {
-    /// Who asks, if the listener has users.
-    user: Option<Arc<str>>,
-    client: Client,
-    what: What<'r>,
-}
-
-enum What<'r> {
-    /// A path of a host, at an edge.
-    Path {
-        host: &'r str,
-        path: Cow<'r, str>,
-        /// The target in the form that the upstream gets.
-        target: Cow<'r, [u8]>,
-        /// Whether the peer is a trusted proxy.
-        trusted: bool,
-    },
-    /// A target, at an egress.
-    Target(Target),
-}
-
-/// What a permitted request leads to. (What the guards answer themselves needs no permission.)
+/// What a request leads to, once it has passed the guards and policy.
 enum Action<'r> {
-    /// One of the upstreams of a route.
-    Proxy {
-        /// The target in the form that the upstream gets.
+    /// A response made here, as Max-Forwards is used up. It needs no permission.
+    LastHop,
+    /// An exchange, with what its [`ExchangeRequest`] is made of.
+    Exchange {
+        allowed: Allowed,
+        client: Client,
+        origin: Option<PoolKey>,
         target: Cow<'r, [u8]>,
-        /// Whether the peer is a trusted proxy.
-        trusted: bool,
+        forwarded: Option<Forwarded<'r>>,
     },
-    /// A service behind a link. It has no upstreams to balance: its connections are pooled under
-    /// its name.
-    Service {
-        service: PoolKey,
-        target: Cow<'r, [u8]>,
-        trusted: bool,
-    },
-    /// The target of a request at an egress.
-    Target { origin: PoolKey, target: &'r [u8] },
     /// A tunnel to the target of a CONNECT.
-    Tunnel,
+    Tunnel(Allowed),
 }
 
 /// Serves one request.
@@ -128,33 +100,32 @@ pub(super) async fn serve(
         begun: Instant::now(),
     };
     let mut moved = Moved::begun(header.begun);
-    let served = match &cx.frontend.role {
-        Role::Edge(edge) => match ask_edge(cx, &header, edge) {
-            Ok(asked) => perform(cx, &header, downstream, timer, asked, &mut moved).await,
-            Err(fault) => Err(fault),
-        },
-        Role::Egress(egress) => match ask_egress(cx, &header, egress, &mut moved) {
-            Ok(asked) => perform(cx, &header, downstream, timer, asked, &mut moved).await,
-            Err(fault) => Err(fault),
-        },
+    let action = match &cx.frontend.role {
+        Role::Edge(edge) => edge_action(cx, &header, edge),
+        Role::Egress(egress) => egress_action(cx, &header, egress, &mut moved),
         // A reload has turned the listener into one of another role: these bytes are not meant for
         // it.
         _ => return Next::Close,
     };
+    // By reference: moved, it would be in the future of the request twice.
+    let served = match &action {
+        Ok(action) => perform(cx, &header, downstream, timer, action, &mut moved).await,
+        Err(fault) => Err(fault.clone()),
+    };
     conclude(cx, &header, downstream, served, &mut moved).await
 }
 
-/// The guards of an edge. `None`: the request ends here (Max-Forwards).
-fn ask_edge<'r>(
-    cx: &RequestContext<'_>,
-    header: &ReceivedRequest<'r>,
+/// The guards of an edge, and policy.
+fn edge_action<'r>(
+    cx: &RequestContext<'r>,
+    header: &'r ReceivedRequest<'_>,
     edge: &EdgePlan,
-) -> Result<Option<Asked<'r>>, Fault> {
+) -> Result<Action<'r>, Fault> {
     let request = &header.request;
     guards::refuse_connect(request)?;
     guards::refuse_loop(request)?;
     if max_forwards::end_here(request)? {
-        return Ok(None);
+        return Ok(Action::LastHop);
     }
     let ip = cx.info.peer.map(|peer| peer.ip().to_canonical());
     let trusted = ip.is_some_and(|ip| edge.trusted_proxies.iter().any(|net| net.contains(&ip)));
@@ -163,151 +134,125 @@ fn ask_edge<'r>(
     let reported = trusted
         .then(|| client::reported(request, &edge.trusted_proxies))
         .flatten();
-    Ok(Some(Asked {
-        user: None,
+    let host = guards::host(request)?;
+    let allowed = decide(cx, None, Ask::Request { host, path: &path })?;
+    // A service has no upstreams to balance: its connections are pooled under its name.
+    let service = allowed.outbound().service();
+    Ok(Action::Exchange {
+        origin: service.map(|name| PoolKey::Service(name.clone())),
+        allowed,
         client: reported.unwrap_or(cx.client),
-        what: What::Path {
-            host: guards::host(request)?,
-            target: path::target(&path, request.path(), request.path_and_query()),
-            path,
+        target: path::target(&path, request.path(), request.path_and_query()),
+        forwarded: Some(Forwarded {
+            peer: cx.peer_text.map(IpText::as_str),
             trusted,
-        },
-    }))
+            proto: "http",
+            request_id: header.id.as_str(),
+        }),
+    })
 }
 
-/// The guards of an egress. `None`: the request ends here (Max-Forwards).
-fn ask_egress<'r>(
-    cx: &RequestContext<'_>,
-    header: &ReceivedRequest<'r>,
+/// The guards of an egress, and policy.
+fn egress_action<'r>(
+    cx: &RequestContext<'r>,
+    header: &'r ReceivedRequest<'_>,
     egress: &EgressPlan,
     moved: &mut Moved,
-) -> Result<Option<Asked<'r>>, Fault> {
+) -> Result<Action<'r>, Fault> {
     let request = &header.request;
     let user = credentials::authenticate(request, egress, cx.connection.counters())?;
     moved.timing.user.clone_from(&user);
     guards::refuse_loop(request)?;
     if max_forwards::end_here(request)? {
-        return Ok(None);
+        return Ok(Action::LastHop);
     }
-    Ok(Some(Asked {
+    let target = connect::target(request)?;
+    let decided = decide(cx, user.as_ref(), Ask::Target(&target));
+    let allowed = decided.inspect_err(|_| {
+        cx.connection.counters().denied.add(1);
+    })?;
+    if header.is_connect() {
+        return Ok(Action::Tunnel(allowed));
+    }
+    Ok(Action::Exchange {
+        allowed,
         client: user.as_ref().map_or(cx.client, client::of_user),
+        origin: Some(PoolKey::Egress {
+            generation: cx.plan.generation,
+            listener: cx.connection.settings.listener(),
+            user,
+            target,
+        }),
+        target: request.path_and_query().into(),
+        forwarded: None,
+    })
+}
+
+/// Asks policy.
+fn decide(
+    cx: &RequestContext<'_>,
+    user: Option<&Arc<str>>,
+    ask: Ask<'_>,
+) -> Result<Allowed, Fault> {
+    policy::decide(&Inquiry {
+        plan: cx.plan,
+        role: &cx.frontend.role,
+        peer: cx.info.peer,
         user,
-        what: What::Target(connect::target(request)?),
-    }))
+        own: &cx.connection.live().own_addresses(),
+        ask,
+    })
 }
 
-impl<'r> Asked<'r> {
-    /// What the permitted request leads to.
-    fn action(
-        self,
-        cx: &RequestContext<'_>,
-        header: &ReceivedRequest<'r>,
-        allowed: &Allowed,
-    ) -> Action<'r> {
-        match self.what {
-            _ if header.is_connect() => Action::Tunnel,
-            What::Path {
-                target, trusted, ..
-            } => match allowed.outbound().service() {
-                Some(name) => Action::Service {
-                    service: PoolKey::Service(name.clone()),
-                    target,
-                    trusted,
-                },
-                None => Action::Proxy { target, trusted },
-            },
-            What::Target(target) => Action::Target {
-                origin: PoolKey::Egress {
-                    generation: cx.plan.generation,
-                    listener: cx.connection.settings.listener(),
-                    user: self.user,
-                    target,
-                },
-                target: header.request.path_and_query(),
-            },
-        }
-    }
-
-    /// Asks policy.
-    fn decide(&self, cx: &RequestContext<'_>) -> Result<Allowed, Fault> {
-        let own = cx.connection.live().own_addresses();
-        let inquiry = Inquiry {
-            plan: cx.plan,
-            role: &cx.frontend.role,
-            peer: cx.info.peer,
-            user: self.user.as_ref(),
-            own: &own,
-            ask: match &self.what {
-                What::Path { host, path, .. } => Ask::Request { host, path },
-                What::Target(target) => Ask::Target(target),
-            },
-        };
-        policy::decide(&inquiry).inspect_err(|_| {
-            if matches!(self.what, What::Target(_)) {
-                cx.connection.counters().denied.add(1);
-            }
-        })
-    }
-}
-
-/// Policy, and the action that it permits.
+/// Does what was permitted.
 async fn perform(
     cx: &RequestContext<'_>,
     header: &ReceivedRequest<'_>,
     downstream: &mut Downstream<'_>,
     timer: &mut LazyTimer,
-    asked: Option<Asked<'_>>,
+    action: &Action<'_>,
     moved: &mut Moved,
 ) -> Result<Next, Fault> {
-    let Some(asked) = asked else {
-        return Ok(respond(cx, header, downstream, Answer::LastHop, moved).await);
-    };
-    let (engine, allowed) = (cx.connection.engine(), asked.decide(cx)?);
-    let (client, limits) = (asked.client, &cx.frontend.limits);
-    let (origin, target, trusted) = match asked.action(cx, header, &allowed) {
-        Action::Tunnel => {
+    let engine = cx.connection.engine();
+    match action {
+        Action::LastHop => Ok(respond(cx, header, downstream, Answer::LastHop, moved).await),
+        Action::Tunnel(allowed) => {
             let user = moved.timing.user.clone();
             let opened = connect::open(engine, downstream, &header.request, allowed, user).await;
-            return opened.map(Next::Tunnel);
+            opened.map(Next::Tunnel)
         }
-        Action::Proxy { target, trusted } => (None, target, Some(trusted)),
-        Action::Service {
-            service,
+        Action::Exchange {
+            allowed,
+            client,
+            origin,
             target,
-            trusted,
-        } => (Some(service), target, Some(trusted)),
-        Action::Target { origin, target } => {
-            downstream.send_through(|| tunnel::slow_reader_guard(engine, &allowed));
-            (Some(origin), Cow::Borrowed(target), None)
+            forwarded,
+        } => {
+            downstream.send_through(|| tunnel::slow_reader_guard(engine, allowed));
+            let limits = &cx.frontend.limits;
+            let exchange = ExchangeRequest {
+                engine,
+                pool: &cx.connection.pool,
+                request: header.request,
+                route_state: engine.route_states.state_for(allowed.outbound()),
+                client: *client,
+                allowed,
+                origin: origin.as_ref(),
+                limits,
+                max_body: match allowed.outbound().route() {
+                    Some(route) => route.max_body,
+                    None => limits.max_body,
+                },
+                target,
+                forwarded: forwarded.as_ref(),
+                filter: response_filter(),
+                scope: &cx.connection.scope,
+                is_last: cx.is_last,
+                begun: header.begun,
+            };
+            forward(&exchange, downstream, timer, moved).await
         }
-    };
-    let forwarded = trusted.map(|trusted| Forwarded {
-        peer: cx.peer_text.map(IpText::as_str),
-        trusted,
-        proto: "http",
-        request_id: header.id.as_str(),
-    });
-    let exchange = ExchangeRequest {
-        engine,
-        pool: &cx.connection.pool,
-        request: header.request,
-        route_state: engine.route_states.state_for(allowed.outbound()),
-        client,
-        allowed: &allowed,
-        origin,
-        limits,
-        max_body: match allowed.outbound().route() {
-            Some(route) => route.max_body,
-            None => limits.max_body,
-        },
-        target: &target,
-        forwarded,
-        filter: response_filter(),
-        scope: &cx.connection.scope,
-        is_last: cx.is_last,
-        begun: header.begun,
-    };
-    forward(&exchange, downstream, timer, moved).await
+    }
 }
 
 /// The filter that the route of a request names. No route can name one yet.
