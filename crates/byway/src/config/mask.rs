@@ -6,13 +6,17 @@
 //!        of the secrets of join strings.
 //! Never: needs the text to parse: it has to work on the file that holds the mistake.
 
-/// `text` with the values of `password` and `join` keys, the passwords in URLs and all else that
-/// looks like the secret of a join string replaced by stars, character for character and byte for
+/// `text` with the values of `join` and of keys that begin like `password` (also misspelled), the
+/// texts in `users`, the passwords in URLs and all else that looks like the secret of a join string
+/// replaced by stars, character for character and byte for
 /// byte, so that places in the text stay the same.
 pub(super) fn mask_secrets(text: &str) -> String {
     let mut hidden = vec![false; text.len()];
-    hide_keys("password", text, &mut hidden);
-    hide_keys("join", text, &mut hidden);
+    for beginning in ["pas", "psw", "pwd", "secret", "token"] {
+        hide_keys(beginning, true, text, &mut hidden);
+    }
+    hide_keys("join", false, text, &mut hidden);
+    hide_users(text, &mut hidden);
     hide_url_passwords(text, &mut hidden);
     hide_join_strings(text, &mut hidden);
     starred(text, &hidden)
@@ -44,21 +48,61 @@ fn star(c: char) -> char {
     }
 }
 
-/// `password = "…"` and `"password" = …`, also in inline tables and over several lines.
-fn hide_keys(key: &str, text: &str, hidden: &mut [bool]) {
-    const BLANK: [char; 2] = [' ', '\t'];
+/// `password = "…"` and `"password" = …`, also in inline tables and over several lines. With
+/// `is_beginning`, every key that begins with `key`, but for the names of files.
+fn hide_keys(key: &str, is_beginning: bool, text: &str, hidden: &mut [bool]) {
     for (at, key) in text.match_indices(key) {
-        let after = at + key.len();
-        let rest = text[after..]
-            .trim_start_matches(['"', '\''])
-            .trim_start_matches(BLANK);
-        let Some(value) = rest.strip_prefix('=') else {
+        let mut after = at + key.len();
+        if is_beginning {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+            let rest = text[after..].find(|c| !is_name(c));
+            after = rest.map_or(text.len(), |rest| after + rest);
+            if text[at..after].ends_with("_file") {
+                continue;
+            }
+        }
+        if let Some(start) = value_start(text, after) {
+            let (from, to) = value_range(&text[start..]);
+            hidden[start + from..start + to].fill(true);
+        }
+    }
+}
+
+/// Where the value begins of a key that ends at `after`.
+fn value_start(text: &str, after: usize) -> Option<usize> {
+    const BLANK: [char; 2] = [' ', '\t'];
+    let rest = text[after..]
+        .trim_start_matches(['"', '\''])
+        .trim_start_matches(BLANK);
+    let value = rest.strip_prefix('=')?.trim_start_matches(BLANK);
+    Some(text.len() - value.len())
+}
+
+/// The quoted texts of `users = ["name:password"]` and `users = { name = "password" }`, which are
+/// mistakes. In `[{ name = …, password = … }]` the keys say what is a secret.
+fn hide_users(text: &str, hidden: &mut [bool]) {
+    for (at, key) in text.match_indices("users") {
+        let Some(start) = value_start(text, at + key.len()) else {
             continue;
         };
-        let value = value.trim_start_matches(BLANK);
-        let start = text.len() - value.len();
-        let (from, to) = value_range(value);
-        hidden[start + from..start + to].fill(true);
+        let value = &text[start..];
+        let close = match value.chars().next() {
+            Some('[') if !value[1..].trim_start().starts_with('{') => ']',
+            Some('{') => '}',
+            Some('"' | '\'') => '\n',
+            _ => continue,
+        };
+        let end = value.find(close).unwrap_or(value.len());
+        let mut at = 0;
+        while let Some(quote) = value[at..end].find(['"', '\'']) {
+            let from = at + quote;
+            let (inner, to) = value_range(&value[from..]);
+            hidden[start + from + inner..start + from + to].fill(true);
+            at = from + to + 1;
+            if at >= end {
+                break;
+            }
+        }
     }
 }
 
@@ -145,6 +189,15 @@ mod tests {
             ),
             ("password = '''\na\r\n", "password = '''\n*\r\n"),
             (r#"password_file = "/etc/x""#, r#"password_file = "/etc/x""#),
+            (r#"pasword="hunter2""#, r#"pasword="*******""#),
+            (r#"passwd = 'pw' }"#, r#"passwd = '**' }"#),
+            (r#"secret = "pw""#, r#"secret = "**""#),
+            (
+                r#"users = ["al:pw", 'b:c'] # d"#,
+                r#"users = ["*****", '***'] # d"#,
+            ),
+            (r#"users = { al = "pw" }"#, r#"users = { al = "**" }"#),
+            (r#"users = "al:pw""#, r#"users = "*****""#),
             (
                 r#"via = "socks5://u:p@w@h:1""#,
                 r#"via = "socks5://u:***@h:1""#,

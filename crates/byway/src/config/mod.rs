@@ -100,7 +100,7 @@ pub fn load_with(path: &Path, state: &Path, flags: &ObserveFlags) -> Result<Plan
     let name = path.display().to_string();
     let text = read_config(path).map_err(|(is_missing, message)| {
         let diagnostic = Diagnostic::new(&Place::Whole, message);
-        let help = "name the file with -c FILE; the README shows a small one, and `byway edge --listen :8080 --to 3000` and \
+        let help = "name the file with -c FILE; `byway init` writes one, and `byway edge --listen :8080 --to 3000` and \
                     `byway proxy --listen 127.0.0.1:1080` need none";
         ConfigErrors::unreadable(&name, if is_missing { diagnostic.help(help) } else { diagnostic })
     })?;

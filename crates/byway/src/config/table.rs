@@ -242,7 +242,7 @@ impl<'t, 'i> TableReader<'t, 'i> {
         expected: &str,
         example: Example<'_>,
     ) -> Option<T> {
-        let found = if matches!(key, "password" | "join") {
+        let found = if matches!(key, "password" | "join" | "users") {
             kind(value.get_ref()).to_owned()
         } else {
             describe(value.get_ref())

@@ -204,9 +204,9 @@ async fn lease_from<'a>(
         }
         Acquired::Open(permit) => {
             timing.enter(Phase::Connect);
-            let opened = open().await;
+            let opened = open().await?;
             timing.enter(Phase::Queue);
-            Ok((permit.install(opened?), slot))
+            Ok((permit.install(opened), slot))
         }
     }
 }

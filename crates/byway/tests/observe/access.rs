@@ -132,6 +132,29 @@ fn each_failure_has_its_reason_in_the_answer_the_log_and_the_metrics() {
 }
 
 #[test]
+fn an_upstream_that_refuses_was_logged_as_if_the_request_had_ended_in_the_queue() {
+    let (_folder, path) = log_file();
+    // Nothing listens there any more.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let config = format!(
+        "[log]\naccess = \"{}\"\naccess_format = \"json\"\n\
+         [[edge]]\nlisten = \"127.0.0.1:0\"\n[[edge.route]]\nto = \"{closed}\"\n",
+        path.display(),
+    );
+    let program = Program::configured(BYWAY, &config);
+    let answer = Visitor::connect(program.address()).get("/");
+    assert_eq!(answer.status(), 502);
+    let lines = wait_for_lines(&path, 1);
+    assert_eq!(
+        [field(&lines[0], "end"), field(&lines[0], "end_phase")],
+        ["refused", "connect"]
+    );
+}
+
+#[test]
 fn a_slow_upstream_is_logged_with_its_deadline() {
     let origin = Origin::scripted(|visitor| {
         visitor.request_head();

@@ -323,7 +323,7 @@ fn errors_of_wrong_types_show_what_was_expected_and_what_was_found() {
         ),
         (
             with_egress("users = [\"alice\"]"),
-            "3:10 `proxy.users` must be a table, found the string \"alice\"",
+            "3:10 `proxy.users` must be a table, found a string",
         ),
         (
             with_egress("[[proxy.rule]]\naction = \"deny\"\nport = [4.5]"),
@@ -466,8 +466,8 @@ fn a_missing_file_is_one_clear_error() {
     let shown = load(&path, folder.path()).unwrap_err().to_string();
     let name = path.display();
     let expected = format!(
-        "error: there is no config file {name} (No such file or directory)\n |\n = help: name the file with -c FILE; the \
-         README shows a small one, and `byway edge --listen :8080 --to 3000` and `byway proxy --listen 127.0.0.1:1080` \
+        "error: there is no config file {name} (No such file or directory)\n |\n = help: name the file with -c FILE; \
+         `byway init` writes one, and `byway edge --listen :8080 --to 3000` and `byway proxy --listen 127.0.0.1:1080` \
          need none"
     );
     assert_eq!(shown, expected);
