@@ -252,6 +252,11 @@ impl StreamCredits {
         self.window.set_client(client);
     }
 
+    /// See [`Window::settle`].
+    pub(crate) fn settle(&mut self) {
+        self.window.settle();
+    }
+
     /// See [`LinkStream::widen`](crate::stream::LinkStream::widen).
     pub(crate) fn widen(&mut self, is_used: bool) {
         if let Some(grant) = self

@@ -91,9 +91,10 @@ struct Taken {
     by_client: HashMap<ClientKey, u64>,
 }
 
-/// What is left after a take: free bytes, and how many the client has now.
+/// What is left after a take: free bytes, how many are taken, and how many the client has now.
 struct Left {
     free: u64,
+    used: u64,
     of_client: u64,
 }
 
@@ -134,38 +135,40 @@ impl FairBudget {
     pub(crate) fn take(&self, purpose: Purpose, client: ClientKey, own: u64, bytes: u64) -> bool {
         // The streams of a client share what it may have.
         let is_fair = |left: &Left| own + bytes <= left.free.saturating_sub(left.of_client) / 2;
-        self.take_if(purpose, client, bytes, is_fair).is_some()
+        self.take_if(purpose, client, bytes, is_fair, |_| true)
+            .is_some()
     }
 
     /// Takes `bytes` of early credit for a stream that was not used yet: only while its client has
-    /// little of it.
+    /// little of it, and at each level at least as much is free as is taken. What unused streams
+    /// take together therefore leaves half to those that are used.
     pub(crate) fn take_unused(&self, client: ClientKey, bytes: u64) -> bool {
-        let is_plenty = |left: &Left| left.of_client <= left.free / UNUSED_PART;
-        self.take_if(Purpose::Early, client, bytes, is_plenty)
+        let is_plenty =
+            |left: &Left| left.of_client <= left.free / UNUSED_PART && left.used <= left.free;
+        self.take_if(Purpose::Early, client, bytes, is_plenty, is_plenty)
             .is_some()
     }
 
     /// Takes `bytes` here and in all outer budgets, if what is then left is fair to the client, and
-    /// here to the stream. Returns what is free.
+    /// by `here` and `outside`. Returns what is free.
     fn take_if(
         &self,
         purpose: Purpose,
         client: ClientKey,
         bytes: u64,
-        is_fair: impl FnOnce(&Left) -> bool,
+        here: impl Fn(&Left) -> bool,
+        outside: fn(&Left) -> bool,
     ) -> Option<u64> {
         let outer = match &self.level {
             Level::Node(_) => None,
             Level::Grant(node) => Some(node),
             Level::Carrier(_, grant) => Some(grant.get()?),
         };
-        // Streams share the budget of their carrier only.
-        let any: fn(&Left) -> bool = |_| true;
         let outer_free = match outer {
-            Some(outer) => outer.take_if(purpose, client, bytes, any)?,
+            Some(outer) => outer.take_if(purpose, client, bytes, outside, outside)?,
             None => u64::MAX,
         };
-        let free = self.take_here(purpose, client, bytes, outer_free, is_fair);
+        let free = self.take_here(purpose, client, bytes, outer_free, here);
         if free.is_none()
             && let Some(outer) = outer
         {
@@ -180,7 +183,7 @@ impl FairBudget {
         client: ClientKey,
         bytes: u64,
         outer_free: u64,
-        is_fair: impl FnOnce(&Left) -> bool,
+        is_fair: impl Fn(&Left) -> bool,
     ) -> Option<u64> {
         let mut taken = self.taken(purpose).lock();
         let used = taken.bytes.checked_add(bytes)?;
@@ -193,7 +196,13 @@ impl FairBudget {
         };
         let counts = self.counts(client);
         let of_client = taken.by_client.get(&client).copied().unwrap_or_default() + bytes;
-        if counts && of_client > free || !is_fair(&Left { free, of_client }) {
+        if counts && of_client > free
+            || !is_fair(&Left {
+                free,
+                used,
+                of_client,
+            })
+        {
             return None;
         }
         taken.bytes = used;

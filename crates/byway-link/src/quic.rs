@@ -546,7 +546,7 @@ impl QuicStream {
             Receiving::Pumped(pumped) => ready!(pumped.poll_read(cx, buf)),
         };
         match &read {
-            Ok(Read::Fin) => self.read_fin = true,
+            Ok(Read::Fin) => self.note_fin(),
             Ok(Read::Data(n)) => {
                 self.read += *n as u64;
                 if self
@@ -734,6 +734,14 @@ impl QuicStream {
         }
     }
 
+    /// The peer has sent everything: what the window has taken is of no use any more.
+    fn note_fin(&mut self) {
+        self.read_fin = true;
+        if let Some(credits) = &mut self.credits {
+            credits.settle();
+        }
+    }
+
     /// Whether bytes can be read; reads none of them. If there are none, the reader's waker is set.
     fn peek(&mut self, cx: &mut Context<'_>) -> Result<bool, Broken> {
         let Some(recv) = self.recv.as_mut().filter(|_| !self.read_fin) else {
@@ -747,7 +755,9 @@ impl QuicStream {
                         self.broken = Some(*code);
                     }
                 })?;
-                self.read_fin = peeked == Peeked::Fin;
+                if peeked == Peeked::Fin {
+                    self.note_fin();
+                }
                 return Ok(peeked == Peeked::Unread);
             }
         };
@@ -755,7 +765,7 @@ impl QuicStream {
         match peeked {
             Poll::Ready(Ok(Some(_))) => Ok(true),
             Poll::Ready(Ok(None)) => {
-                self.read_fin = true;
+                self.note_fin();
                 Ok(false)
             }
             Poll::Ready(Err(ReadError::Reset(code))) => Err(self.note(code)),

@@ -267,3 +267,20 @@ fn streams_that_were_not_used_yet_leave_early_credit_to_those_of_the_same_client
         .collect();
     assert!(used.len() >= 30, "{}", used.len());
 }
+
+#[test]
+fn unused_streams_of_many_clients_took_the_early_credit_of_those_that_are_used() {
+    let node = node();
+    let carrier = carrier(&node);
+    let unused: Vec<Window> = (0..320)
+        .filter_map(|number: u32| {
+            let mut window = window(&carrier, client(&number.to_string()));
+            window.widen(ROUND_TRIP, false).map(|_| window)
+        })
+        .collect();
+    assert!(unused.len() as u64 * WIDE <= CARRIER_BYTES.early_bytes / 2);
+    let used: Vec<Window> = (0..16)
+        .map_while(|number: u32| wide(&carrier, client(&format!("used {number}"))))
+        .collect();
+    assert_eq!(used.len(), 16);
+}

@@ -333,6 +333,8 @@ impl MuxCore {
         if n == 0 && !buf.is_empty() {
             // Bytes that arrived before the session was lost have been read by now.
             if entry.recv.fin {
+                // Nothing more can arrive.
+                entry.recv.window.settle();
                 return Poll::Ready(Ok(Read::Fin));
             }
             if self.lost {
