@@ -5,11 +5,11 @@
 //! Never: lets one grant, one client of a carrier, or one stream of a client use up what the others
 //!        need, whether it reads what it was granted or not.
 //!
-//! Budgets are nested: the node, the share of a grant, a carrier. One rule holds everywhere: **nobody
-//! has more than what remains free beside it.** So a grant has at most half of the node's budget,
-//! a client at most half of what its grant and its carrier may have, and a stream a quarter of
-//! that, if they are alone; the next one has at most half of the rest. A paused reader keeps what it
-//! has taken, so a rule that counts on taking something back would not hold.
+//! Budgets are nested: the node, the share of a grant, a carrier. One rule holds at each level: **a
+//! part is at most as large as what remains free.** So a grant has at most half of the node's
+//! budget, a client at most half of what its grant and its carrier may have, and a stream half of
+//! what its client may have, if they are alone; the next one has at most half of the rest. A paused
+//! reader keeps what it has taken, so a rule that counts on taking something back would not hold.
 //!
 //! Early credit and growth are separate: streams that were opened and never used cannot take what
 //! streams grow by, and streams that have grown cannot take the early credit of new ones.

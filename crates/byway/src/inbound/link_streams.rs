@@ -167,7 +167,6 @@ async fn serve_stream(
     match opened {
         Err(fault) => {
             let counters = context.counters();
-            counters.faults.add(1);
             if let Some(line) = counters.log_limits.fault(&fault) {
                 tracing::info!(
                     peer = peer.map(display),

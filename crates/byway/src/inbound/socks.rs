@@ -252,7 +252,6 @@ impl SocksConnection<'_> {
     /// Sends the queued refusal, closes and logs.
     async fn refuse_and_close(self, fault: &Fault) {
         let counters = self.context.counters();
-        counters.faults.add(1);
         if let Some(line) = counters.log_limits.fault(fault) {
             tracing::info!(
                 peer = self.info.peer.map(display), listener = %self.context.address, who = fault.who.word(), class = fault.reason.word(),

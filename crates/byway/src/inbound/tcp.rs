@@ -45,7 +45,6 @@ pub async fn serve(
     match opened {
         // Plain TCP cannot carry an error message: the client gets a reset.
         Err(fault) => {
-            context.counters().faults.add(1);
             TunnelLog::new(&context, &info, &listener, None, "TCP").refused(None, &fault);
             let Some(line) = context.counters().log_limits.fault(&fault) else {
                 return;

@@ -75,14 +75,12 @@ macro_rules! counters {
                 $($(#[doc = $part_doc:literal])+ $part:ident: $value:literal,)*
             })*
         }
-        other { $($(#[doc = $doc:literal])+ $other:ident,)* }
     ) => {
         /// Every counter of a node.
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[doc = $help])+ pub $name: Counter,)*
             $($($(#[doc = $part_doc])+ pub $part: Counter,)*)*
-            $($(#[doc = $doc])+ pub $other: Counter,)*
             /// Which events get a line in the log.
             pub log_limits: super::log_limit::LogLimits,
         }
@@ -93,7 +91,6 @@ macro_rules! counters {
                 vec![
                     $((stringify!($name), self.$name.value()),)*
                     $($((stringify!($part), self.$part.value()),)*)*
-                    $((stringify!($other), self.$other.value()),)*
                 ]
             }
         }
@@ -202,9 +199,5 @@ counters! {
             /// Sessions that this node failed to dial.
             link_dials_failed: "failed",
         }
-    }
-    other {
-        /// Connections and requests that ended in any fault.
-        faults,
     }
 }

@@ -298,7 +298,6 @@ impl Http1Connection {
 
     /// Responds to a malformed head. The connection closes, as no message boundary is known.
     fn refuse_head(&mut self, fault: &Fault, listener: &FrontendPlan) -> Next {
-        self.context.counters().faults.add(1);
         // The error comes from the client's own bytes and names nothing behind this node.
         let in_detail = true;
         let id = RequestId::random();

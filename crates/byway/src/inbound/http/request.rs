@@ -339,7 +339,6 @@ fn record(
         ),
         // Errors of clients are counted. One line each would let any client fill the log.
         Some(fault) if fault.who == Who::Downstream => {
-            cx.connection.counters().faults.add(1);
             tracing::debug!(
                 peer, %listener, request = header.id.as_str(), status = fault.status(),
                 class = fault.reason.word(), up = moved.up, down = moved.down, took_us, "{method} {target}: {fault}"
@@ -348,7 +347,6 @@ fn record(
         // Includes why it was not retried.
         Some(fault) => {
             let counters = cx.connection.counters();
-            counters.faults.add(1);
             let Some(line) = counters.log_limits.fault(fault) else {
                 return;
             };
