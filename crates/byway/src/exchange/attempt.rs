@@ -38,6 +38,8 @@ pub(super) struct Destination {
     pub(super) authority: Arc<str>,
     /// For a request with an upgrade.
     pub(super) slot: Option<UpgradeSlot>,
+    /// Whether the connection closes after this request.
+    pub(super) single_use: bool,
 }
 
 /// One try on one connection.
@@ -87,10 +89,13 @@ impl<'a> Attempt<'a> {
         timer: &mut LazyTimer,
         moved: &mut Moved,
     ) -> Result<Next, AttemptFailure> {
-        let Destination { authority, slot } = destination;
         upstream.write_head(self.exchange.request.framing(), |out| {
-            self.exchange.write_request(out, &authority)
+            self.exchange.write_request(out, &destination)
         })?;
+        if destination.single_use {
+            upstream.close_after_response();
+        }
+        let slot = destination.slot;
         upstream
             .start_over(self.upload)
             .map_err(|error| malformed(Who::Downstream, &error))?;

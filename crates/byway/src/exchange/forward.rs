@@ -319,13 +319,18 @@ impl ExchangeRequest<'_> {
         };
         #[cfg(test)]
         if let Some(stream) = crate::http::double::take_upstream() {
-            let (authority, slot) = ("upstream".into(), None);
-            return Ok((Upstream::Double(stream), Destination { authority, slot }));
+            let to = Destination {
+                authority: "upstream".into(),
+                slot: None,
+                single_use: false,
+            };
+            return Ok((Upstream::Double(stream), to));
         }
         let Borrowed {
             lease,
             authority,
             slot,
+            single_use,
         } = match (&mut selection.walk, self.origin) {
             (Some(walk), _) => {
                 pooled::lease(self.engine, self.pool, walk, self.allowed, want, timing).await?
@@ -339,7 +344,12 @@ impl ExchangeRequest<'_> {
                 return Err(Fault::new(Who::Us, Reason::Internal, detail));
             }
         };
-        Ok((Upstream::h1(lease), Destination { authority, slot }))
+        let to = Destination {
+            authority,
+            slot,
+            single_use,
+        };
+        Ok((Upstream::h1(lease), to))
     }
 
     /// The protocol to upgrade to: not together with a body, and never h2c (its requests would
@@ -363,22 +373,23 @@ impl ExchangeRequest<'_> {
     pub(super) fn write_request(
         &self,
         out: &mut impl HeadOut,
-        authority: &Arc<str>,
+        to: &Destination,
     ) -> Result<(), Fault> {
         let own_host = match self.allowed.outbound() {
             Outbound::Pooled(route) => route.settings.host == HostMode::Upstream,
-            Outbound::Service(_) => !authority.is_empty(),
+            Outbound::Service(_) => !to.authority.is_empty(),
             Outbound::Direct(_) | Outbound::Via(..) | Outbound::Exit(..) => false,
         };
         let host = match (own_host, self.request.host()) {
             (false, Some(host)) => host,
-            _ => authority.as_bytes(),
+            _ => to.authority.as_bytes(),
         };
         let rules = RequestRules {
             target: self.target,
             host,
             forwarded: self.forwarded.copied(),
             upgrade: self.upgrade(),
+            close: to.single_use,
         };
         head::forward_request(out, &self.request, &rules)
             .map_err(|error| malformed(Who::Downstream, &error))

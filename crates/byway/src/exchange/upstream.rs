@@ -50,8 +50,9 @@ pub struct H1Upstream {
     received: u64,
     /// How long the connection may be idle after the response; `None` closes it.
     keep: Option<Option<Duration>>,
-    /// An interim response announced a body, so the next bytes may not begin a message.
-    lost_boundary: bool,
+    /// It closes after this response, as an interim response announced a body, so that the next
+    /// bytes may not begin a message, or because the request said so.
+    is_last: bool,
 }
 
 /// Why there is no response head.
@@ -115,7 +116,7 @@ impl H1Upstream {
     }
 
     fn begin_body(&mut self, framed: Framed, limits: &Limits) {
-        self.keep = keep_upstream(&self.response(), framed).filter(|_| !self.lost_boundary);
+        self.keep = keep_upstream(&self.response(), framed).filter(|_| !self.is_last);
         self.lease.consume(self.head_bytes);
         self.message.reading = H1Reading::new(framed, limits);
     }
@@ -152,7 +153,7 @@ impl Upstream {
             head_bytes: 0,
             received: 0,
             keep: None,
-            lost_boundary: false,
+            is_last: false,
         })
     }
 
@@ -247,10 +248,19 @@ impl Upstream {
     pub fn pass_interim(&mut self) {
         match self {
             Self::H1(h1) => {
-                h1.lost_boundary |= h1.response().announces_impossible_body();
+                h1.is_last |= h1.response().announces_impossible_body();
                 h1.lease.consume(h1.head_bytes);
                 h1.message.parser.clear();
             }
+            #[cfg(test)]
+            Self::Double(_) => {}
+        }
+    }
+
+    /// Closes the connection after this response, as its request has announced.
+    pub fn close_after_response(&mut self) {
+        match self {
+            Self::H1(h1) => h1.is_last = true,
             #[cfg(test)]
             Self::Double(_) => {}
         }

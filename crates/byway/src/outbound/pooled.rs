@@ -59,6 +59,8 @@ pub struct Borrowed {
     pub authority: Arc<str>,
     /// For a request with an upgrade.
     pub slot: Option<UpgradeSlot>,
+    /// Whether it closes after this request.
+    pub single_use: bool,
 }
 
 /// What is required of a connection.
@@ -117,6 +119,7 @@ pub async fn lease(
         lease,
         authority: Arc::clone(&upstream.authority),
         slot,
+        single_use: false,
     })
 }
 
@@ -174,6 +177,9 @@ pub async fn lease_single(
         lease,
         authority,
         slot,
+        // Idle streams that such requests leave, and cannot use, would take the memory that the
+        // streams of a link share.
+        single_use: want.fresh == Freshness::New && allowed.outbound().is_behind_link(),
     })
 }
 

@@ -318,6 +318,34 @@ fn an_exposed_http_service_receives_our_forwarding_fields() {
     assert_eq!(request.field("X-Hop"), None, "{request:?}");
 }
 
+/// A stream that such a request leaves idle would take its carrier's memory, and no other request of
+/// its kind could use it.
+#[test]
+fn the_stream_of_a_request_that_is_unsafe_to_repeat_closes_after_it() {
+    let origin = Origin::useful();
+    let server = Server::start();
+    for (round, carrier) in CARRIERS.into_iter().enumerate() {
+        let _agent = Agent::http(&server, carrier, origin.address(), &["--carrier", carrier]);
+        let mut visitor = Visitor::connect(server.http());
+        for line in ["POST /head", "GET /head", "POST /head", "GET /head"] {
+            let ask = format!(
+                "{line} HTTP/1.1\r\nHost: {carrier}.t.localhost\r\nContent-Length: 0\r\n\r\n"
+            );
+            assert_eq!(visitor.ask(&ask).status(), 200, "{carrier}, {line}");
+        }
+        let sent: Vec<_> = origin.requests().split_off(4 * round);
+        let close: Vec<_> = sent.iter().map(|sent| sent.field("Connection")).collect();
+        assert_eq!(
+            close,
+            [Some("close"), None, Some("close"), None],
+            "{carrier}"
+        );
+        // Both GETs used one stream.
+        assert_eq!(origin.connections(), 3 * (round + 1), "{carrier}");
+        origin.wait_for_ended(3 * round + 2);
+    }
+}
+
 #[test]
 fn a_tcp_service_is_public_at_the_requested_port() {
     let origin = Origin::named("here");

@@ -441,6 +441,29 @@ fn a_grant_with_on_conflict_share_gives_visitors_to_its_nodes_in_turn() {
 }
 
 #[test]
+fn a_name_that_two_agents_share_leaves_no_idle_stream() {
+    let origin = Origin::useful();
+    let (_folder, at_server) = state();
+    let server = Server::with(ANY, ANY, &["--state", &at_server]);
+    let join = another_grant(&at_server, server.link(), &["--on-conflict", "share"]);
+    let target = origin.address().to_string();
+    let _agents =
+        [(); 2].map(|()| Agent::start(&["http", &target, "--name", "app", "--join", &join]));
+    let mut visitor = Visitor::connect(server.http());
+    for _ in 0..4 {
+        let answer = visitor.ask("GET /head HTTP/1.1\r\nHost: app.t.localhost\r\n\r\n");
+        assert_eq!(answer.status(), 200);
+    }
+    let sent = origin.requests();
+    assert!(
+        sent.iter()
+            .all(|sent| sent.field("Connection") == Some("close")),
+        "{sent:?}"
+    );
+    origin.wait_for_ended(4);
+}
+
+#[test]
 fn a_grant_with_on_conflict_take_gets_the_name_at_once_and_the_other_node_stops_with_the_reason() {
     let [old, new] = ["old", "new"].map(Origin::named);
     let (_folder, at_server) = state();
