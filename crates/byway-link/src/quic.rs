@@ -44,7 +44,7 @@ use crate::congestion::{Congestion, let_question_out};
 use crate::credit::{Credits, StreamCredits};
 use crate::error::CLOSED;
 use crate::key::{Fingerprint, Key};
-use crate::mux::core::Side;
+use crate::mux::core::{LINGER, Side};
 use crate::stream::Counted;
 use crate::tls;
 use crate::window::MOST_BYTES;
@@ -98,10 +98,6 @@ const REORDERED_PACKETS: u32 = 32;
 
 /// How often a stream is checked for a reset that wakes no task.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-
-/// How long a stream that was closed in order is kept for a peer that has not finished it. No more than [`LINGERING_STREAMS`](crate::mux::core::LINGERING_STREAMS) of a connection
-/// are: then the oldest is stopped.
-const LINGER: Duration = Duration::from_secs(60);
 
 /// Binds a UDP socket with room for a burst.
 ///

@@ -200,7 +200,7 @@ impl MuxStream {
 impl Drop for MuxStream {
     fn drop(&mut self) {
         self.carrier
-            .with(|core| core.release(self.stream, self.orderly));
+            .with(|core| core.release(self.stream, self.orderly, Instant::now()));
     }
 }
 

@@ -47,6 +47,10 @@ const URGENT_BYTES: usize = 256 * 1024;
 /// as many, STOP is sent for the oldest until this many are left.
 pub(crate) const LINGERING_STREAMS: usize = 1024;
 
+/// How long such a stream is kept. Then STOP is sent for it, on TLS with the next stream that is
+/// closed here.
+pub(crate) const LINGER: Duration = Duration::from_secs(60);
+
 /// The most bytes that all streams hold together that the peer has opened and that are not accepted
 /// yet. A stream beyond it is refused as [`Busy`](crate::wire::Code::Busy). Enough for 8,192
 /// streams with a first message of 500 bytes.
@@ -116,7 +120,8 @@ pub(crate) struct MuxCore {
     waiting_bytes: usize,
     acceptor: Option<Waker>,
     /// Streams that were closed in order here, oldest first; some may have ended since.
-    lingering: VecDeque<u32>,
+    /// With the time when they began to, the oldest first.
+    lingering: VecDeque<(u32, Instant)>,
     /// Frames without stream data, in order; they overtake data.
     urgent: Vec<u8>,
     /// Streams with data or a FIN to send.
@@ -512,7 +517,7 @@ impl MuxCore {
 
     /// Releases the stream. `orderly`: what was written is sent, then FIN; otherwise a stream that
     /// was not finished is reset.
-    pub(crate) fn release(&mut self, stream: u32, orderly: bool) {
+    pub(crate) fn release(&mut self, stream: u32, orderly: bool, now: Instant) {
         let Some(entry) = self.streams.get_mut(&stream) else {
             return;
         };
@@ -541,31 +546,49 @@ impl MuxCore {
         }
         self.forget_if_over(stream);
         if self.streams.contains_key(&stream) {
-            self.linger(stream);
+            self.linger(stream, now);
+        }
+        self.stop_lingering(now);
+    }
+
+    /// Keeps a stream for a peer that has not finished it yet.
+    fn linger(&mut self, stream: u32, now: Instant) {
+        self.lingering.push_back((stream, now));
+        if self.lingering.len() >= 2 * LINGERING_STREAMS {
+            let streams = &self.streams;
+            self.lingering
+                .retain(|(stream, _)| streams.get(stream).is_some_and(Entry::may_be_stopped));
+            while self.lingering.len() > LINGERING_STREAMS {
+                self.stop_oldest();
+            }
         }
     }
 
-    /// Keeps a stream for a peer that has not finished it yet, and stops the oldest if there are
-    /// too many.
-    fn linger(&mut self, stream: u32) {
-        self.lingering.push_back(stream);
-        if self.lingering.len() < 2 * LINGERING_STREAMS {
+    /// Stops the streams that have lingered for too long.
+    fn stop_lingering(&mut self, now: Instant) {
+        while self
+            .lingering
+            .front()
+            .is_some_and(|(_, since)| now.saturating_duration_since(*since) >= LINGER)
+        {
+            self.stop_oldest();
+        }
+    }
+
+    fn stop_oldest(&mut self) {
+        let Some((oldest, _)) = self.lingering.pop_front() else {
             return;
+        };
+        if let Some(entry) = self
+            .streams
+            .get_mut(&oldest)
+            .filter(|entry| entry.may_be_stopped())
+        {
+            entry.recv.stopped = true;
+            self.urgent
+                .extend_from_slice(&with_number(FrameKind::Stop, oldest, 0));
         }
-        let unfinished = |entry: &Entry| !entry.recv.is_over() && !entry.recv.stopped;
-        self.lingering
-            .retain(|stream| self.streams.get(stream).is_some_and(unfinished));
-        while self.lingering.len() > LINGERING_STREAMS {
-            let Some(oldest) = self.lingering.pop_front() else {
-                break;
-            };
-            if let Some(entry) = self.streams.get_mut(&oldest) {
-                entry.recv.stopped = true;
-                self.urgent
-                    .extend_from_slice(&with_number(FrameKind::Stop, oldest, 0));
-            }
-            self.forget_if_over(oldest);
-        }
+        self.forget_if_over(oldest);
     }
 
     // ---- calls of the carrier ----
@@ -873,6 +896,11 @@ impl Entry {
     /// How the stream was reset or stopped, if it was.
     fn broken(&self) -> Option<Broken> {
         self.recv.reset.or(self.send.stopped).map(Broken::Reset)
+    }
+
+    /// Whether the peer has not finished it, and was not asked to.
+    fn may_be_stopped(&self) -> bool {
+        !self.recv.is_over() && !self.recv.stopped
     }
 
     fn wake_all(&mut self) {

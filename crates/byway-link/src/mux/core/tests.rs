@@ -284,8 +284,8 @@ fn a_fin_follows_the_data_and_the_other_direction_stays_open() {
     wire.cores[FAR].finish(stream).unwrap();
     wire.settle();
     assert!(matches!(wire.drain(NEAR, stream), (bytes, Some(Ok(()))) if bytes == b"answer"));
-    wire.cores[NEAR].release(stream, false);
-    wire.cores[FAR].release(stream, false);
+    wire.cores[NEAR].release(stream, false, Instant::now());
+    wire.cores[FAR].release(stream, false, Instant::now());
     wire.settle();
     wire.assert_empty();
 }
@@ -438,7 +438,7 @@ fn a_stream_that_was_released_in_order_kept_its_budget_until_the_peer_finished()
         wire.now += Duration::from_millis(100);
     }
     assert!(wire.budgets[FAR].used() > 0);
-    wire.cores[FAR].release(stream, true);
+    wire.cores[FAR].release(stream, true, Instant::now());
     assert_eq!(wire.budgets[FAR].used(), 0);
     // The peer goes on, within what it was granted.
     wire.write(NEAR, stream, &[1; 1 << 20]);
@@ -464,9 +464,9 @@ fn a_window_grows_for_a_reader_that_keeps_up_and_returns_its_budget_at_the_end()
         "one stream has at most a quarter of the budget"
     );
     assert!(received > 10 * WINDOW);
-    wire.cores[NEAR].release(stream, false);
+    wire.cores[NEAR].release(stream, false, Instant::now());
     wire.settle();
-    wire.cores[FAR].release(stream, false);
+    wire.cores[FAR].release(stream, false, Instant::now());
     wire.settle();
     wire.assert_empty();
 }
@@ -627,8 +627,8 @@ fn late_frames_of_a_stream_that_is_over_are_skipped() {
     wire.settle();
     wire.accept(NEAR);
     for stream in [near, far] {
-        wire.cores[NEAR].release(stream, false);
-        wire.cores[FAR].release(stream, false);
+        wire.cores[NEAR].release(stream, false, Instant::now());
+        wire.cores[FAR].release(stream, false, Instant::now());
     }
     wire.settle();
     wire.assert_empty();
@@ -653,9 +653,9 @@ fn a_payload_whose_stream_is_released_meanwhile_is_dropped() {
     wire.write(NEAR, stream, &[1; 10_000]);
     wire.take(NEAR, usize::MAX);
     wire.deliver(FAR, 5000).unwrap();
-    wire.cores[FAR].release(stream, false);
+    wire.cores[FAR].release(stream, false, Instant::now());
     wire.settle();
-    wire.cores[NEAR].release(stream, false);
+    wire.cores[NEAR].release(stream, false, Instant::now());
     wire.settle();
     wire.assert_empty();
 }
@@ -882,7 +882,7 @@ fn a_peer_whose_window_was_full_when_the_reader_left_gets_credit_and_then_a_rese
     wire.settle();
     // The far side has sent everything, and does not read the rest.
     wire.write(FAR, stream, b"enough");
-    wire.cores[FAR].release(stream, true);
+    wire.cores[FAR].release(stream, true, Instant::now());
     wire.settle();
     assert!(
         matches!(wire.drain(NEAR, stream), (bytes, Some(Ok(()))) if bytes == b"enough"),
@@ -894,7 +894,7 @@ fn a_peer_whose_window_was_full_when_the_reader_left_gets_credit_and_then_a_rese
     );
     wire.settle();
     assert!(is_reset(wire.cores[NEAR].finish(stream), 0));
-    wire.cores[NEAR].release(stream, false);
+    wire.cores[NEAR].release(stream, false, Instant::now());
     wire.settle();
     wire.assert_empty();
 }

@@ -148,7 +148,7 @@ fn streams_that_the_peer_does_not_finish_are_kept_up_to_a_bound() {
     let mut wire = Wire::new(MANY);
     for _ in 0..10 * LINGERING_STREAMS {
         let stream = wire.cores[NEAR].open(b"").unwrap();
-        wire.cores[NEAR].release(stream, true);
+        wire.cores[NEAR].release(stream, true, Instant::now());
         wire.take(NEAR, usize::MAX);
         assert!(wire.cores[NEAR].count() <= 2 * LINGERING_STREAMS);
         assert!(wire.cores[NEAR].lingering.len() <= 2 * LINGERING_STREAMS);
@@ -166,14 +166,35 @@ fn streams_that_the_peer_does_not_finish_are_kept_up_to_a_bound() {
 }
 
 #[test]
+fn a_stream_that_the_peer_does_not_finish_is_stopped_after_a_minute() {
+    let (mut wire, cx) = (Wire::new(MANY), Context::from_waker(Waker::noop()));
+    let (late, begun) = (wire.stream(), Instant::now());
+    wire.cores[NEAR].release(late, true, begun);
+    for (after, ended) in [(LINGER - Duration::from_millis(1), false), (LINGER, true)] {
+        let other = wire.stream();
+        wire.cores[NEAR].release(other, true, begun + after);
+        wire.cores[FAR].release(other, true, begun + after);
+        wire.settle();
+        assert_eq!(
+            wire.cores[FAR].poll_broken(late, &cx).is_ready(),
+            ended,
+            "{after:?}"
+        );
+    }
+    wire.cores[FAR].release(late, false, begun + LINGER);
+    wire.settle();
+    assert_eq!(wire.cores.each_ref().map(MuxCore::count), [0, 0]);
+}
+
+#[test]
 fn streams_that_the_peer_finishes_are_never_stopped() {
     let mut wire = Wire::new(MANY);
     let slow = wire.stream();
-    wire.cores[NEAR].release(slow, true);
+    wire.cores[NEAR].release(slow, true, Instant::now());
     for _ in 0..5 * LINGERING_STREAMS {
         let stream = wire.stream();
-        wire.cores[NEAR].release(stream, true);
-        wire.cores[FAR].release(stream, true);
+        wire.cores[NEAR].release(stream, true, Instant::now());
+        wire.cores[FAR].release(stream, true, Instant::now());
         wire.settle();
     }
     assert_eq!(wire.cores[NEAR].count(), 1);
@@ -206,14 +227,14 @@ fn a_stream_above_the_limit_is_refused_as_busy_and_does_not_affect_the_others() 
         wire.drain(NEAR, third).1.unwrap(),
         Code::Busy.number()
     ));
-    wire.cores[NEAR].release(third, false);
+    wire.cores[NEAR].release(third, false, Instant::now());
     for stream in [first, second] {
         wire.write(NEAR, stream, b"here");
         wire.settle();
         assert_eq!(wire.drain(FAR, stream).0, b"here");
     }
     // Only the owner of a stream releases its slot: a reset alone makes no room.
-    wire.cores[NEAR].release(first, false);
+    wire.cores[NEAR].release(first, false, Instant::now());
     wire.settle();
     let fourth = wire.cores[NEAR].open(b"").unwrap();
     wire.settle();
@@ -221,13 +242,13 @@ fn a_stream_above_the_limit_is_refused_as_busy_and_does_not_affect_the_others() 
         wire.drain(NEAR, fourth).1.unwrap(),
         Code::Busy.number()
     ));
-    wire.cores[NEAR].release(fourth, false);
-    wire.cores[FAR].release(first, false);
+    wire.cores[NEAR].release(fourth, false, Instant::now());
+    wire.cores[FAR].release(first, false, Instant::now());
     wire.settle();
     let fifth = wire.stream();
     for stream in [second, fifth] {
-        wire.cores[NEAR].release(stream, false);
-        wire.cores[FAR].release(stream, false);
+        wire.cores[NEAR].release(stream, false, Instant::now());
+        wire.cores[FAR].release(stream, false, Instant::now());
     }
     wire.settle();
     wire.assert_empty();
@@ -243,7 +264,7 @@ fn nothing_is_left_of_a_lost_carrier_however_its_streams_are_released() {
     }
     wire.cores[NEAR].lose();
     for (place, stream) in streams.into_iter().enumerate() {
-        wire.cores[NEAR].release(stream, place % 2 == 0);
+        wire.cores[NEAR].release(stream, place % 2 == 0, Instant::now());
     }
     assert_eq!(
         (wire.cores[NEAR].count(), wire.cores[NEAR].queued_bytes),

@@ -161,7 +161,7 @@ impl Model {
         // A side that leaves without having read the end may send STOP.
         known.cut |= !known.from[1 - side].saw_fin || !(orderly || known.from[side].finished);
         known.from[side].finished = true;
-        self.wire.cores[side].release(stream, orderly);
+        self.wire.cores[side].release(stream, orderly, Instant::now());
     }
 
     fn act(&mut self, op: &Op) {
@@ -280,13 +280,13 @@ proptest! {
             while let Some(stream) = wire.accept(FAR) {
                 wire.drain(FAR, stream);
                 if number % 3 == 0 {
-                    wire.cores[FAR].release(stream, number % 2 == 0);
+                    wire.cores[FAR].release(stream, number % 2 == 0, Instant::now());
                 }
             }
             wire.check();
         }
         let streams: Vec<u32> = wire.cores[FAR].streams.keys().copied().collect();
-        streams.into_iter().for_each(|stream| wire.cores[FAR].release(stream, false));
+        streams.into_iter().for_each(|stream| wire.cores[FAR].release(stream, false, Instant::now()));
         wire.frames(FAR, usize::MAX);
         prop_assert_eq!((wire.cores[FAR].count(), wire.cores[FAR].queued_bytes), (0, 0));
     }
