@@ -77,13 +77,12 @@ impl FromStr for Target {
         if text.starts_with('/') {
             return Err(BadTarget::SocketPath(text.into()));
         }
-        let (host, port) = text
-            .rsplit_once(':')
-            .ok_or_else(|| BadTarget::NoPort(text.into()))?;
-        if host.contains(':') && !host.starts_with('[') {
-            return Err(BadTarget::NoPort(text.into()));
+        match split_port(text) {
+            (host, Some(port)) if host.starts_with('[') || !host.contains(':') => {
+                Self::from_host(host, parse_port(port)?)
+            }
+            _ => Err(BadTarget::NoPort(text.into())),
         }
-        Self::from_host(host, parse_port(port)?)
     }
 }
 
@@ -94,6 +93,15 @@ impl fmt::Display for Target {
             Self::Host { name, port } => write!(f, "{name}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
+    }
+}
+
+/// The host of `HOST[:PORT]`, and the port if there is one. The colons between brackets belong to
+/// the host.
+pub fn split_port(authority: &str) -> (&str, Option<&str>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
     }
 }
 
@@ -255,6 +263,10 @@ mod tests {
         assert_eq!(
             "::1:80".parse::<Target>(),
             Err(BadTarget::NoPort("::1:80".into()))
+        );
+        assert_eq!(
+            "[::1]".parse::<Target>(),
+            Err(BadTarget::NoPort("[::1]".into()))
         );
         assert_eq!(
             "/x:1".parse::<Target>(),

@@ -10,12 +10,13 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use byway_dial::target::split_port;
 use byway_dial::{BadTarget, Dialler, Target};
 
-use crate::config::{EdgePlan, ListenerPlan, Plan, Role, Serves};
+use crate::config::{EdgePlan, EgressPlan, ListenerPlan, Plan, Role, Serves};
 use crate::exchange::path;
-use crate::fault::Fault;
-use crate::inbound::http::guards::without_port;
+use crate::fault::{Fault, Reason, Who};
+use crate::inbound::credentials;
 use crate::outbound::engine;
 use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
 
@@ -24,9 +25,10 @@ use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
 pub struct Question {
     url: String,
     host: String,
-    path: String,
+    /// The path of a URL; `None` for `host:port`.
+    path: Option<String>,
     target: Target,
-    user: Option<Arc<str>>,
+    user: Option<String>,
 }
 
 impl Question {
@@ -38,26 +40,29 @@ impl Question {
         let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
         let cut = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, tail) = rest.split_at(cut);
-        let path = tail.split(['?', '#']).next().unwrap_or_default();
+        let path = match tail.split(['?', '#']).next().unwrap_or_default() {
+            "" if scheme.is_empty() => None,
+            "" => Some("/".to_owned()),
+            path => Some(path.to_owned()),
+        };
         let port = match scheme.to_ascii_lowercase().as_str() {
             "https" | "wss" => Some(443),
             "http" | "ws" => Some(80),
             _ => None,
         };
         let target = match (authority.parse::<Target>(), port) {
-            (Err(BadTarget::NoPort(_)), Some(port)) => Target::from_host(authority, port)?,
+            // An IPv6 address without brackets is not followed by a port, either.
+            (Err(BadTarget::NoPort(_)), Some(port)) if split_port(authority).1.is_none() => {
+                Target::from_host(authority, port)?
+            }
             (parsed, _) => parsed?,
         };
         Ok(Self {
             url: url.to_owned(),
-            host: without_port(authority).to_owned(),
-            path: if path.is_empty() {
-                "/".into()
-            } else {
-                path.into()
-            },
+            host: split_port(authority).0.to_owned(),
+            path,
             target,
-            user: user.map(Arc::from),
+            user: user.map(str::to_owned),
         })
     }
 }
@@ -69,10 +74,11 @@ pub fn explain(plan: Plan, question: &Question) -> String {
     for listener in &plan.listeners {
         let verdict = match &listener.frontend.role {
             Role::Edge(edge) => explain_edge(&plan, listener, edge, question),
-            Role::Egress(_) => explain_egress(&plan, listener, question),
+            Role::Egress(egress) => explain_proxy(&plan, listener, egress, question),
             Role::Forward(forward) => format!("  every connection goes to {}\n", forward.to),
             Role::Link(link) => match &link.serves {
-                Serves::Exit(_) => explain_egress(&plan, listener, question),
+                // A desk does not tell an exit who its user is.
+                Serves::Exit(_) => explain_egress(&plan, listener, question, None),
                 Serves::Services { .. } => {
                     "  accepts links of agents, and no requests\n".to_owned()
                 }
@@ -106,7 +112,7 @@ fn role_name(role: &Role) -> &'static str {
 fn inquiry<'a>(
     plan: &'a Arc<Plan>,
     listener: &'a ListenerPlan,
-    question: &'a Question,
+    user: Option<&'a Arc<str>>,
     own: &'a Arc<[std::net::SocketAddr]>,
     ask: Ask<'a>,
 ) -> Inquiry<'a> {
@@ -114,7 +120,7 @@ fn inquiry<'a>(
         plan,
         role: &listener.frontend.role,
         peer: None,
-        user: question.user.as_ref(),
+        user,
         own,
         ask,
     }
@@ -126,18 +132,21 @@ fn explain_edge(
     edge: &EdgePlan,
     question: &Question,
 ) -> String {
+    let Some(path) = &question.path else {
+        return format!(
+            "  serves requests with a path: explain http://{}/ instead\n",
+            question.url
+        );
+    };
     let own = Arc::from([]);
-    let decided = path::canonical(
-        question.path.as_bytes(),
-        edge.settings.reject_empty_segments,
-    )
-    .and_then(|path| {
-        let ask = Ask::Request {
-            host: &question.host,
-            path: &path,
-        };
-        policy::decide(&inquiry(plan, listener, question, &own, ask))
-    });
+    let decided =
+        path::canonical(path.as_bytes(), edge.settings.reject_empty_segments).and_then(|path| {
+            let ask = Ask::Request {
+                host: &question.host,
+                path: &path,
+            };
+            policy::decide(&inquiry(plan, listener, None, &own, ask))
+        });
     match decided {
         Err(fault) => refusal(&fault),
         Ok(allowed) => {
@@ -161,15 +170,27 @@ fn explain_edge(
     }
 }
 
-fn explain_egress(plan: &Arc<Plan>, listener: &ListenerPlan, question: &Question) -> String {
+fn explain_proxy(
+    plan: &Arc<Plan>,
+    listener: &ListenerPlan,
+    egress: &EgressPlan,
+    question: &Question,
+) -> String {
+    match credentials::with_correct_password(egress, question.user.as_deref()) {
+        Err(fault) => refusal(&fault),
+        Ok(user) => explain_egress(plan, listener, question, user.as_ref()),
+    }
+}
+
+fn explain_egress(
+    plan: &Arc<Plan>,
+    listener: &ListenerPlan,
+    question: &Question,
+    user: Option<&Arc<str>>,
+) -> String {
     let own = own_addresses(plan);
-    match policy::decide(&inquiry(
-        plan,
-        listener,
-        question,
-        &own,
-        Ask::Target(&question.target),
-    )) {
+    let ask = Ask::Target(&question.target);
+    match policy::decide(&inquiry(plan, listener, user, &own, ask)) {
         Err(fault) => refusal(&fault),
         Ok(allowed) => {
             let way = way_out(plan, &allowed);
@@ -212,13 +233,7 @@ fn checked_addresses(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| {
-            Fault::new(
-                crate::fault::Who::Us,
-                crate::fault::Reason::Internal,
-                format!("no runtime: {error}"),
-            )
-        })?;
+        .map_err(|error| Fault::new(Who::Us, Reason::Internal, format!("no runtime: {error}")))?;
     let resolver = engine::resolver(plan, runtime.handle());
     let dialler: Dialler = engine::dialler(plan, resolver).on_behalf_of(allowed.asker().clone());
     let checked = runtime.block_on(dialler.addresses(target, allowed.rules()));
@@ -239,9 +254,17 @@ fn own_addresses(plan: &Plan) -> Arc<[std::net::SocketAddr]> {
 
 fn refusal(fault: &Fault) -> String {
     let answer = fault.answer();
+    let socks5 = match fault.reason {
+        // Before there is a request to reply to.
+        Reason::Unauthorized => "login refused".to_owned(),
+        _ => format!("reply {:02x}", answer.socks5 as u8),
+    };
     format!(
-        "  refused: {fault}\n  answer: HTTP {}, SOCKS5 reply {:02x}, link reset {}; Proxy-Status: byway; error={}\n",
-        answer.status, answer.socks5 as u8, answer.link, answer.proxy_status
+        "  refused: {fault}\n  reason: {}\n  answer: HTTP {}, SOCKS5 {socks5}, link reset {}; Proxy-Status: byway; error={}\n",
+        fault.reason.word(),
+        answer.status,
+        answer.link,
+        answer.proxy_status
     )
 }
 
@@ -251,24 +274,41 @@ mod tests {
 
     #[test]
     fn questions_are_parsed_in_every_usual_form() {
-        for (url, target, path) in [
-            ("https://10.0.0.5/", "10.0.0.5:443", "/"),
+        for (url, target, host, path) in [
+            ("https://10.0.0.5/", "10.0.0.5:443", "10.0.0.5", Some("/")),
+            ("http://a.test/api?x=1", "a.test:80", "a.test", Some("/api")),
+            ("http://a.test:8080", "a.test:8080", "a.test", Some("/")),
+            ("example.com:443", "example.com:443", "example.com", None),
+            ("http://[::1]:80/a", "[::1]:80", "[::1]", Some("/a")),
+            ("http://[::1]/", "[::1]:80", "[::1]", Some("/")),
             (
-                "http://app.example.com/api?x=1",
-                "app.example.com:80",
-                "/api",
+                "https://[2001:db8::1]",
+                "[2001:db8::1]:443",
+                "[2001:db8::1]",
+                Some("/"),
             ),
-            ("http://app.example.com:8080", "app.example.com:8080", "/"),
-            ("example.com:443", "example.com:443", "/"),
-            ("http://[::1]:80/a", "[::1]:80", "/a"),
+            ("[::1]:80", "[::1]:80", "[::1]", None),
         ] {
             let question = Question::parse(url, None).unwrap();
             assert_eq!(
-                (question.target.to_string().as_str(), question.path.as_str()),
-                (target, path),
+                (
+                    question.target.to_string().as_str(),
+                    question.host.as_str(),
+                    question.path.as_deref()
+                ),
+                (target, host, path),
                 "{url}"
             );
         }
-        assert!(Question::parse("example.com", None).is_err());
+        for (url, error) in [
+            ("example.com", "`example.com` has no port"),
+            ("[::1]", "`[::1]` has no port"),
+            ("::1", "`::1` has no port"),
+            ("http://::1/", "`::1` has no port"),
+            ("http://[::1/", "`[:` is no host"),
+        ] {
+            let refused = Question::parse(url, None).unwrap_err().to_string();
+            assert!(refused.starts_with(error), "{url}: {refused}");
+        }
     }
 }

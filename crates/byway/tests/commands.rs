@@ -473,7 +473,7 @@ fn check_prints_the_effective_plan_which_is_itself_a_valid_config() {
 
 const TWO_ROLES: &str = "[[edge]]\nname = \"front\"\nlisten = \"127.0.0.1:0\"\n\
     [[edge.route]]\nname = \"api\"\nhosts = [\"app.example\"]\npath = '^/api/'\nto = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"]\n\
-    [[proxy]]\nname = \"out\"\nlisten = \"127.0.0.1:0\"\nusers = [{ name = \"alice\", password = \"a\" }]\n\
+    [[proxy]]\nname = \"out\"\nlisten = \"127.0.0.1:0\"\nusers = [{ name = \"alice\", password = \"a\" }, { name = \"bob\", password = \"b\" }]\n\
     [[proxy.rule]]\naction = \"deny\"\nsuffix = \"blocked.example\"\n\
     [[proxy.rule]]\naction = \"allow\"\ncidr = \"10.0.0.0/8\"\nuser = \"alice\"\n";
 
@@ -490,24 +490,32 @@ fn explain_prints_route_rule_and_answer_for_allow_deny_route_and_no_route() {
         ),
         (
             &["http://app.example/other"],
-            &["no route matches", "HTTP 404"],
+            &["no route matches", "reason: no-route", "HTTP 404"],
         ),
         (&["http://app.example/api/../admin"], &["HTTP 400"]),
         (
-            &["http://www.blocked.example/"],
-            &["rule 1", "HTTP 403", "SOCKS5 reply 02"],
+            &["http://www.blocked.example/", "--user", "alice"],
+            &["rule 1", "reason: denied", "HTTP 403", "SOCKS5 reply 02"],
         ),
         (
             &["http://10.1.2.3/", "--user", "alice"],
             &["allowed by rule 2", "10.1.2.3:80"],
         ),
         (
-            &["http://10.1.2.3/"],
+            &["http://10.1.2.3/", "--user", "bob"],
             &["private address", "HTTP 403", "destination_ip_prohibited"],
         ),
         (
             &["169.254.169.254:80", "--user", "alice"],
             &["metadata", "SOCKS5 reply 02"],
+        ),
+        (
+            &["app.example:80"],
+            &["serves requests with a path: explain http://app.example:80/ instead"],
+        ),
+        (
+            &["http://[fd00::1]/", "--user", "bob"],
+            &["fd00::1 is a unique-local address"],
         ),
     ] {
         let finished = run_with("explain", TWO_ROLES, args);
@@ -565,6 +573,39 @@ fn explain_prints_what_live_traffic_gets() {
             .and_then(|rest| rest.split(';').next())
             .unwrap();
         assert!(explained.contains(error), "{target}: {status}\n{explained}");
+    }
+}
+
+/// `explain` once answered for an unknown user as if it had logged in.
+#[test]
+fn explain_refuses_a_user_that_an_egress_does_not_know_as_live_traffic_is_refused() {
+    let program = Program::configured(BYWAY, TWO_ROLES);
+    let proxy = program.address_of("out");
+    for (user, header) in [
+        (&[][..], ""),
+        (
+            &["--user", "eve"],
+            "Proxy-Authorization: Basic ZXZlOng=\r\n",
+        ),
+    ] {
+        let mut visitor = Visitor::connect(proxy);
+        visitor.send(format!(
+            "GET http://10.1.2.3/ HTTP/1.1\r\nHost: 10.1.2.3\r\n{header}\r\n"
+        ));
+        let live = visitor.response_to("GET");
+        assert_eq!(live.status(), 407);
+        let explained = run_with(
+            "explain",
+            TWO_ROLES,
+            &[&["http://10.1.2.3/"], user].concat(),
+        );
+        let live = String::from_utf8_lossy(&live.body).into_owned();
+        let proxy = explained.stdout.split("\nproxy on").nth(1).unwrap();
+        for line in live.lines().filter(|line| !line.starts_with("request: ")) {
+            let text = line.strip_prefix("407 ").map_or(line, |_| "HTTP 407");
+            assert!(proxy.contains(text), "{text:?} is not in:\n{proxy}");
+        }
+        assert!(proxy.contains("SOCKS5 login refused"), "{proxy}");
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) struct ExplainArgs {
     /// The same, without -c
     #[arg(value_name = "FILE", conflicts_with = "config")]
     file: Option<PathBuf>,
-    /// The user of the request
+    /// The user of the request, whose password is taken to be correct
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
 }

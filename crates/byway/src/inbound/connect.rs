@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use byway_dial::Target;
+use byway_dial::target::{parse_port, split_port};
 use byway_head::{Framed, Request, TargetForm};
 
 use crate::exchange::answer;
@@ -44,10 +45,10 @@ pub fn target(request: &Request<'_>) -> Result<Target, Fault> {
         }
     };
     let authority = String::from_utf8_lossy(authority);
-    let host = super::http::guards::without_port(&authority);
-    let port = match authority.get(host.len()..).unwrap_or_default() {
-        "" | ":" => Ok(80),
-        port => byway_dial::target::parse_port(port.trim_start_matches(':')),
+    let (host, port) = split_port(&authority);
+    let port = match port {
+        None | Some("") => Ok(80),
+        Some(port) => parse_port(port),
     };
     port.and_then(|port| Target::from_host(host, port))
         .map_err(|error| bad(Reason::BadTarget, error.to_string()))

@@ -34,11 +34,26 @@ pub fn authenticate(
         value => value.and_then(basic_credentials),
     };
     let Some((name, password)) = given else {
-        return Err(unauthorized(
-            "this egress requires a user and a password (Proxy-Authorization: Basic)",
-        ));
+        return Err(unauthorized(NO_CREDENTIALS));
     };
     check_password(egress, &name, &password, counters).map(Some)
+}
+
+/// The user of a request that has this name and its password, if the listener has users.
+///
+/// # Errors
+/// As for [`authenticate`].
+pub fn with_correct_password(
+    egress: &EgressPlan,
+    name: Option<&str>,
+) -> Result<Option<Arc<str>>, Fault> {
+    if egress.users.is_empty() {
+        return Ok(None);
+    }
+    let name = name.ok_or_else(|| unauthorized(NO_CREDENTIALS))?;
+    let user = egress.users.iter().find(|user| *user.name == *name);
+    user.map(|user| Some(Arc::clone(&user.name)))
+        .ok_or_else(|| unauthorized(WRONG_CREDENTIALS))
 }
 
 /// The longest field value that is decoded: twice the size of the longest name and password, for
@@ -85,6 +100,8 @@ pub fn check_password(
     })
 }
 
+const NO_CREDENTIALS: &str =
+    "this egress requires a user and a password (Proxy-Authorization: Basic)";
 const WRONG_CREDENTIALS: &str = "the user or the password is wrong";
 
 fn unauthorized(detail: &'static str) -> Fault {

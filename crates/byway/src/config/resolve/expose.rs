@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use byway_dial::Target;
+use byway_dial::target::split_port;
 
 use super::super::diagnostic::Diagnostic;
 use super::super::link_plan::{ServiceKind, ServicePlan};
@@ -187,7 +188,7 @@ impl Resolver<'_> {
         if let Some((scheme, rest)) = text.value.split_once("://") {
             let rest = rest.trim_end_matches('/');
             if key == "http" && scheme.eq_ignore_ascii_case("http") && !rest.contains('/') {
-                let with_port = if has_port(rest) {
+                let with_port = if split_port(rest).1.is_some() {
                     rest.to_owned()
                 } else {
                     format!("{rest}:80")
@@ -249,7 +250,7 @@ fn host_field(text: &str) -> Result<Arc<str>, String> {
             "`{text}` is unknown: did you mean \"{near}\"? Otherwise {help}"
         ));
     }
-    let with_port = if has_port(text) {
+    let with_port = if split_port(text).1.is_some() {
         text.to_owned()
     } else {
         format!("{text}:80")
@@ -260,13 +261,6 @@ fn host_field(text: &str) -> Result<Arc<str>, String> {
             Err(format!("`{text}` is not valid in a Host field: {help}"))
         }
     }
-}
-
-/// Whether a port follows the host.
-fn has_port(authority: &str) -> bool {
-    authority
-        .rsplit_once(':')
-        .is_some_and(|(_, port)| !port.contains(']'))
 }
 
 /// The label in front of the domain, in lower case.

@@ -4,7 +4,7 @@
 //! Out:   an `UpstreamPlan` with its canonical id.
 //! Never: takes a path, a query or credentials, which a route could not apply.
 
-use byway_dial::target::parse_port;
+use byway_dial::target::{parse_port, split_port};
 use byway_dial::{BadTarget, Target};
 
 use super::super::bind::{BadSocketPath, check_socket_path};
@@ -112,13 +112,6 @@ fn authority(rest: &str) -> Result<&str, BadUpstream> {
     match tail {
         "" | "/" => Ok(authority),
         tail => Err(BadUpstream::Path(tail.into())),
-    }
-}
-
-fn split_port(authority: &str) -> (&str, Option<&str>) {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
     }
 }
 

@@ -4,6 +4,7 @@
 //! Out:   nothing, or the fault to respond with.
 //! Never: reads a body.
 
+use byway_dial::target::split_port;
 use byway_head::{Request, TargetForm};
 
 use crate::exchange::head::PSEUDONYM;
@@ -58,18 +59,8 @@ pub(super) fn refuse_misdirected(request: &Request<'_>, trusted: bool) -> Result
 /// The host that the request is for, without its port.
 pub(super) fn host<'r>(request: &Request<'r>) -> Result<&'r str, Fault> {
     let host = std::str::from_utf8(request.host().unwrap_or_default());
-    host.map(without_port).map_err(|_| {
+    host.map(|host| split_port(host).0).map_err(|_| {
         let reason = Reason::BadHost;
         Fault::new(Who::Downstream, reason, "the host is not ASCII")
     })
-}
-
-/// The host of an authority: the part before the last colon that is not inside brackets.
-pub fn without_port(authority: &str) -> &str {
-    match authority.rfind(':') {
-        Some(colon) if !authority.get(colon..).unwrap_or_default().contains(']') => {
-            authority.get(..colon).unwrap_or(authority)
-        }
-        _ => authority,
-    }
 }

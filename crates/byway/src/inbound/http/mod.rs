@@ -7,7 +7,7 @@
 
 pub mod client;
 mod future_pool;
-pub mod guards;
+mod guards;
 pub mod h1;
 mod request;
 pub mod request_log;
