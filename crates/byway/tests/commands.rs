@@ -914,11 +914,12 @@ fn check_and_run_warn_of_a_route_that_is_never_reached() {
     let finished = run_with("check", &config, &[]);
     assert_eq!(finished.code, Some(0), "{}", finished.stderr);
     assert!(
-        finished.stderr.contains("warning: ") && finished.stderr.contains("`api` is never reached"),
+        finished.stderr.contains("warning: ")
+            && finished.stderr.contains("`api` (line 7) is never reached"),
         "{finished:?}"
     );
     let program = Program::configured(BYWAY, &config);
-    program.wait_for_log("`api` is never reached");
+    program.wait_for_log("`api` (line 7) is never reached");
     assert!(!run_with("check", SMALL, &[]).stderr.contains("warning"));
 }
 

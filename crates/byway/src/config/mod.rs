@@ -26,6 +26,7 @@ mod mask;
 mod misread;
 mod nearest;
 mod observe_flags;
+mod pattern;
 mod place;
 mod plan;
 mod reader;
@@ -138,7 +139,8 @@ fn parse_under(
 ) -> Result<Plan, ConfigErrors> {
     let errors = |diagnostics| ConfigErrors::new(name, text, diagnostics);
     let (file, mut diagnostics) = reader::read(text).map_err(errors)?;
-    match resolve(&file.observed(flags), around) {
+    let around = Surroundings { text, ..*around };
+    match resolve(&file.observed(flags), &around) {
         Ok(plan) if diagnostics.is_empty() => Ok(plan),
         Ok(_) => Err(errors(diagnostics)),
         Err(more) => {

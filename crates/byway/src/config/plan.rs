@@ -286,6 +286,8 @@ pub struct EdgePlan {
 pub struct RoutePlan {
     /// What outlives a reload is kept by this; no part of what the route does.
     pub id: RouteId,
+    /// Where its pattern was written, or its section, for warnings; no part of what the route does.
+    pub line: Option<usize>,
     /// Unique in its edge.
     pub name: Arc<str>,
     /// Which hosts; empty for every host.
@@ -318,6 +320,7 @@ impl PartialEq for RoutePlan {
         // A new field does not compile until it is compared or left out here.
         let Self {
             id: _,
+            line: _,
             name,
             hosts,
             path,

@@ -8,6 +8,7 @@
 use regex::Regex;
 
 use super::host_pattern::HostPattern;
+use super::pattern::{is_optional, literal};
 use super::plan::{EdgePlan, Plan, RoutePlan};
 use super::warnings::edges;
 
@@ -90,33 +91,6 @@ fn beginning(pattern: &Regex) -> Option<String> {
     (certain && is_passed).then_some(path)
 }
 
-/// The literal characters at the start of a regular expression, through groups that open there, and
-/// what follows them.
-fn literal(pattern: &str) -> (String, &str) {
-    let mut found = String::new();
-    let mut rest = pattern;
-    loop {
-        let inner = rest
-            .strip_prefix("(?:")
-            .or_else(|| rest.strip_prefix('('))
-            .unwrap_or(rest);
-        let mut chars = inner.chars();
-        let next = match chars.next() {
-            Some('\\') => chars.next().filter(|next| !next.is_alphanumeric()),
-            Some(next) => Some(next).filter(|next| !"^$.|?*+()[]{}".contains(*next)),
-            None => None,
-        };
-        let Some(next) = next.filter(|_| !is_optional(chars.as_str())) else {
-            return (found, inner);
-        };
-        rest = chars.as_str();
-        found.push(next);
-        if rest.starts_with('+') {
-            return (found, rest);
-        }
-    }
-}
-
 /// A class of characters (`[a-z]`, `\w`) at the start of a regular expression, if at least one
 /// character of it is required.
 fn class(pattern: &str) -> Option<Regex> {
@@ -129,11 +103,6 @@ fn class(pattern: &str) -> Option<Regex> {
     // A class that was cut at the wrong bracket does not compile, or is another one: the caller
     // checks the pattern again.
     (!is_optional(rest)).then(|| Regex::new(&format!("^{class}$")).ok())?
-}
-
-/// Whether `rest` makes the element before it optional.
-fn is_optional(rest: &str) -> bool {
-    rest.starts_with(['?', '*', '{'])
 }
 
 fn hosts_meet(some: &[HostPattern], others: &[HostPattern]) -> bool {

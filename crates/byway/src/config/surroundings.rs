@@ -23,6 +23,8 @@ pub struct Surroundings<'s> {
     pub state: &'s Path,
     /// Where relative paths of the file start.
     pub folder: &'s Path,
+    /// The text of the file, for the lines that warnings name; empty without a file.
+    pub text: &'s str,
     /// The default of `workers`.
     pub cores: NonZeroUsize,
     /// The most files and sockets that the process may have open; none if there is no limit.
@@ -49,6 +51,7 @@ impl<'s> Surroundings<'s> {
         Self {
             state,
             folder,
+            text: "",
             cores,
             descriptors,
             read_file: &read_secret_file,
@@ -63,6 +66,7 @@ impl<'s> Surroundings<'s> {
         Self {
             state,
             folder: Path::new("/"),
+            text: "",
             cores: NonZeroUsize::MIN,
             descriptors: None,
             read_file: &stand_in,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::host_pattern::HostPattern;
 use super::link_plan::Serves;
+use super::pattern::{covers, no_match};
 use super::plan::{EdgePlan, EgressPlan, Plan, Role, RoutePlan};
 use super::rule_warnings::{closed_ports_in_ranges, unreachable_rules};
 
@@ -16,6 +17,7 @@ pub fn warnings(plan: &Plan) -> Vec<String> {
     let mut found = Vec::new();
     for (name, edge) in edges(plan) {
         unreachable_routes(name, edge, &mut found);
+        unmatched_paths(name, edge, &mut found);
         paths_written_as_globs(name, edge, &mut found);
     }
     for (section, egress) in egresses(plan) {
@@ -68,18 +70,42 @@ fn unreachable_routes(edge_name: &str, edge: &EdgePlan, found: &mut Vec<String>)
         let Some(by) = covering(earlier, route) else {
             continue;
         };
-        let names: Vec<String> = by.iter().map(|route| format!("`{}`", route.name)).collect();
+        let names: Vec<String> = by.iter().map(|route| shown(route)).collect();
         let only_slash = by
             .iter()
             .any(|wide| covers_paths(wide, route) == Some(Covered::AllButAsterisk));
         found.push(format!(
-            "edge {edge_name}: the route `{}` is never reached, because {} before it already {} every request that it \
+            "edge {edge_name}: the route {} is never reached, because {} before it already {} every request that it \
              could{}; move it up, or take it out",
-            route.name,
+            shown(route),
             names.join(" and "),
             if names.len() == 1 { "matches" } else { "match" },
             if only_slash { " (except for `OPTIONS *`)" } else { "" },
         ));
+    }
+}
+
+/// The name of a route, and its line.
+fn shown(route: &RoutePlan) -> String {
+    match route.line {
+        Some(line) => format!("`{}` (line {line})", route.name),
+        None => format!("`{}`", route.name),
+    }
+}
+
+/// Patterns of what no canonical path has.
+fn unmatched_paths(edge_name: &str, edge: &EdgePlan, found: &mut Vec<String>) {
+    for route in &edge.routes {
+        let why = route
+            .path
+            .as_ref()
+            .and_then(|path| no_match(path.as_str(), edge.settings.reject_empty_segments));
+        if let Some(why) = why {
+            let route = shown(route);
+            found.push(format!(
+                "edge {edge_name}: the route {route} matches no request: {why}"
+            ));
+        }
     }
 }
 
@@ -96,9 +122,9 @@ fn paths_written_as_globs(edge_name: &str, edge: &EdgePlan, found: &mut Vec<Stri
         };
         let front = front.trim_start_matches('^').trim_end_matches('\\');
         found.push(format!(
-            "edge {edge_name}: the path of the route `{}` is a regular expression, in which `/*` at the end has no \
+            "edge {edge_name}: the path of the route {} is a regular expression, in which `/*` at the end has no \
              effect; write path = '^{}{front}/' for everything below {front}/",
-            route.name,
+            shown(route),
             if front.is_empty() || front.starts_with('/') { "" } else { ".*" },
         ));
     }
@@ -140,17 +166,14 @@ enum Covered {
     AllButAsterisk,
 }
 
-/// Whether `wide` matches every path that `narrow` matches. Apart from patterns that match
-/// everything, two are compared by their text alone.
+/// Whether `wide` matches every path that `narrow` matches, as far as their texts show it.
 fn covers_paths(wide: &RoutePlan, narrow: &RoutePlan) -> Option<Covered> {
     let Some(path) = &wide.path else {
         return Some(Covered::All);
     };
-    if narrow
-        .path
-        .as_ref()
-        .is_some_and(|narrow| narrow.as_str() == path.as_str())
-    {
+    if narrow.path.as_ref().is_some_and(|narrow| {
+        narrow.as_str() == path.as_str() || covers(path.as_str(), narrow.as_str())
+    }) {
         return Some(Covered::All);
     }
     if MATCH_EVERYTHING.contains(&path.as_str()) {

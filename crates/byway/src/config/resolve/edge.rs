@@ -101,7 +101,12 @@ impl Resolver<'_> {
             ));
         }
         let settings = written.resolve(self, "");
+        let place = written
+            .path
+            .as_ref()
+            .map_or(&route.place, |path| &path.place);
         RoutePlan {
+            line: self.line(place),
             id: RouteId::new(binds.first().map(|bind| &bind.value), before, &name),
             name: name.into(),
             hosts,

@@ -66,6 +66,8 @@ pub(super) struct Resolver<'s> {
     section_names: HashMap<String, Place>,
     domains: HashMap<HostName, Place>,
     joins: Joins,
+    /// Where each line of the text ends.
+    line_ends: Vec<usize>,
     /// How many sections with routes begin with each address.
     edges: HashMap<Bind, usize>,
 }
@@ -81,7 +83,18 @@ impl<'s> Resolver<'s> {
             section_names: HashMap::new(),
             domains: HashMap::new(),
             joins: Joins::default(),
+            line_ends: memchr::memchr_iter(b'\n', around.text.as_bytes()).collect(),
             edges: HashMap::new(),
+        }
+    }
+
+    /// The number of the line where `place` begins, if it is in the file.
+    fn line(&self, place: &Place) -> Option<usize> {
+        match place {
+            Place::Text { start, .. } => {
+                Some(self.line_ends.partition_point(|end| end < start) + 1)
+            }
+            Place::Whole | Place::Flag { .. } => None,
         }
     }
 

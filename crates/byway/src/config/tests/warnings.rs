@@ -21,6 +21,27 @@ fn warned(routes: &[&str]) -> Vec<String> {
     warnings(&parse(&text, "byway.toml", Path::new("/state")).unwrap())
 }
 
+/// A warning without ` (line N)`.
+fn without_lines(warning: &str) -> String {
+    let mut parts = warning.split(" (line ");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| text + part.split_once(')').unwrap().1)
+}
+
+#[test]
+fn a_route_that_matches_no_request_is_warned_of_with_its_line_and_what_to_write() {
+    let found = warned(&["|^/x", "a.example|^api/"]);
+    let expected = "edge site: the route `r1` (line 12) matches no request: every path begins with `/`; write '^/api/'";
+    assert_eq!(found, [expected]);
+    let found = warned(&["|^/api", "|^/api/v1"]);
+    assert!(
+        found.len() == 1
+            && found[0].contains("`r1` (line 11)")
+            && found[0].contains("`r0` (line 7)"),
+        "{found:?}"
+    );
+}
+
 #[test]
 fn a_route_behind_one_that_matches_all_of_its_requests_is_warned_of() {
     for routes in [
@@ -36,16 +57,20 @@ fn a_route_behind_one_that_matches_all_of_its_requests_is_warned_of() {
         &["|^/", "|^/api/"],
         &["|.*", "|"],
         &["|.*", "|^/api/"],
+        &["|^/a", "|^/api/"],
+        &["*.example|^/api", "a.example|^/api/v[0-9]+$"],
         &["*.example|^/.*$", "a.example|^/x"],
     ] {
         let found = warned(routes);
         assert_eq!(found.len(), 1, "{routes:?}: {found:?}");
+        let found = without_lines(&found[0]);
         let expected = "edge site: the route `r1` is never reached, because `r0` before it already matches every request";
-        assert!(found[0].starts_with(expected), "{}", found[0]);
+        assert!(found.starts_with(expected), "{found}");
     }
     let found = warned(&["a.example|", "b.example|", "a.example b.example|^/x"]);
     assert!(
-        found.len() == 1 && found[0].contains("because `r0` and `r1` before it already match"),
+        found.len() == 1
+            && without_lines(&found[0]).contains("because `r0` and `r1` before it already match"),
         "{found:?}"
     );
 }
@@ -55,7 +80,8 @@ fn a_route_that_some_request_can_still_reach_is_not_warned_of() {
     for routes in [
         &["a.example|", "|"][..],
         &["|^/api/", "|"],
-        &["|^/a", "|^/api/"],
+        &["|^/api/", "|^/api"],
+        &["|^/api/", "|^/api|^/b"],
         &["|/.", "|^/api/"],
         &["a.example|^/", "|^/api/"],
         &["a.example|", "*.example|"],
