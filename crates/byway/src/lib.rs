@@ -15,7 +15,6 @@ pub mod drain;
 pub mod exchange;
 pub mod explain;
 pub mod fault;
-pub mod http;
 pub mod inbound;
 pub mod link;
 pub mod live;

@@ -13,14 +13,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use byway_dial::{Broken, Pipe, Read, Stream};
+use byway_http::filter::MakeFilter;
 use byway_pool::{Acquired, Release};
 use byway_testkit::pipe::{self, CAPACITY_BYTES, Control, MemoryPipe};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use crate::config::{Plan, Role, Surroundings, parse_with};
-use crate::http::conn::Conn;
-use crate::http::filter::MakeFilter;
 use crate::inbound::admission::Admission;
 use crate::inbound::context::{Accepted, ConnectionContext, ConnectionInfo, NodeContext};
 use crate::inbound::http::h1;
@@ -37,6 +36,7 @@ use crate::outbound::Engine;
 use crate::outbound::engine::EnginePermits;
 use crate::outbound::link_table::LinkTable;
 use crate::outbound::pooled::PoolKey;
+use crate::outbound::upstream_conn::UpstreamConn;
 use crate::runtime::scope::{Scope, StopSignals};
 
 /// Longer than any deadline of a config, so that with a paused clock those fire first.
@@ -236,7 +236,7 @@ impl Bench {
             panic!("a permit")
         };
         permit
-            .install(Conn::new(stream))
+            .install(UpstreamConn::new(stream))
             .release(Release::Keep { idle: None });
     }
 }

@@ -178,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::fault::Who;
-    use crate::http::conn::Conn;
+    use byway_http::h1::Conn;
 
     fn answer(in_detail: bool, head_only: bool) -> String {
         let fault = Fault::new(

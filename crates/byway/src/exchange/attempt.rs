@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 
 use byway_dial::Broken;
 use byway_head::{Framed, Request, Version};
+use byway_http::{BodyError, LazyTimer};
 
 use self::waiting::WaitEnd;
 use super::body::BodyTransfer;
@@ -22,12 +23,10 @@ use super::downstream::Downstream;
 use super::failure::{AttemptFailure, client_left, filter_failed, no_answer, not_read};
 use super::forward::{ExchangeRequest, Moved, body_too_large, codec_limits};
 use super::head::{self, ResponseRules};
-use super::lazy_timer::LazyTimer;
 use super::next::Next;
 use super::retry::{Failed, Outcome, Tries, is_repeatable};
 use super::upstream::{HeadError, Upstream};
 use crate::fault::{Fault, Reason, Who, malformed};
-use crate::http::body::BodyError;
 use crate::observe::timing::Phase;
 use crate::outbound::tunnel::Tunnel;
 use crate::outbound::upgrades::UpgradeSlot;

@@ -9,11 +9,11 @@ use std::task::{Context, Poll, ready};
 
 use byway_dial::{Broken, Read};
 use byway_head::{Field, Malformed, is_alias};
+use byway_http::filter::{BodyFilter, FilterStage};
+use byway_http::{BodyError, Part, Sink, Source};
 use byway_relay::Splice;
 
 use super::replay::Replay;
-use crate::http::body::{BodyError, Part, Sink, Source};
-use crate::http::filter::{BodyFilter, FilterStage};
 
 /// One body in transfer.
 pub struct BodyTransfer {

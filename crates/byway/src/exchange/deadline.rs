@@ -29,9 +29,9 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use byway_http::LazyTimer;
 use tokio::time::Instant;
 
-use super::lazy_timer::LazyTimer;
 use super::min_rate::MinRate;
 use crate::config::LimitsPlan;
 

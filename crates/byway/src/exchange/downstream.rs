@@ -11,18 +11,17 @@ use std::task::{Context, Poll, ready};
 use byway_dial::{Broken, Pipe, Read};
 use byway_h1::HeadWriter;
 use byway_head::{Framed, Limits, Malformed};
+#[cfg(test)]
+use byway_http::Source;
+use byway_http::h1::{Conn, H1Reading, H1Sink, H1Source, H1Writing, Mark};
+use byway_http::{BodyError, Sink};
 use byway_relay::Outflow;
 
 use super::body::BodyTransfer;
+#[cfg(test)]
+use super::double::DoubleStream;
+use super::head_out::Head;
 use super::upstream::Upstream;
-#[cfg(test)]
-use crate::http::body::Source;
-use crate::http::body::{BodyError, Sink};
-use crate::http::conn::{Conn, Mark};
-#[cfg(test)]
-use crate::http::double::DoubleStream;
-use crate::http::h1_body::{H1Reading, H1Sink, H1Source, H1Writing};
-use crate::http::head::Head;
 
 /// Where a request came from and its response goes: a connection whose request head was read. It
 /// has the source of the request's body and the sink of the response's.

@@ -7,13 +7,13 @@
 use std::time::Duration;
 
 use byway_dial::Broken;
+use byway_http::filter::FilterError;
 
 use super::body::BodyTransfer;
 use super::forward::ExchangeRequest;
 use super::retry::{Failed, Outcome, is_repeatable};
 use crate::config::LimitsPlan;
 use crate::fault::{Fault, Reason, Who};
-use crate::http::filter::FilterError;
 
 /// Why one attempt failed before anything was sent downstream, with what the retry decision needs.
 pub struct AttemptFailure {

@@ -14,6 +14,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use byway_head::{Framed, HeadOut, Request};
+use byway_http::LazyTimer;
+use byway_http::filter::MakeFilter;
 use byway_pool::{Client, Pool};
 use tokio::time::Instant;
 
@@ -24,14 +26,11 @@ use super::connection_options::refuse_end_to_end;
 use super::downstream::Downstream;
 use super::failure::AttemptFailure;
 use super::head::{self, RequestRules};
-use super::lazy_timer::LazyTimer;
 use super::next::Next;
 use super::retry::{Failed, Tries, is_repeatable, kept_bytes};
 use super::upstream::Upstream;
 use crate::config::{HostMode, LimitsPlan};
 use crate::fault::{Fault, Reason, Who, malformed};
-use crate::http::conn::Conn;
-use crate::http::filter::MakeFilter;
 use crate::observe::counters::Counters;
 use crate::observe::request_report::Reports;
 use crate::observe::timing::{Phase, Timing};
@@ -42,6 +41,7 @@ use crate::outbound::pooled::{
 };
 use crate::outbound::retry_budget::RetryBudget;
 use crate::outbound::route_states::RouteState;
+use crate::outbound::upstream_conn::UpstreamConn;
 use crate::route::{Allowed, Outbound};
 use crate::runtime::scope::Scope;
 
@@ -50,7 +50,7 @@ pub struct ExchangeRequest<'a> {
     /// What opens and keeps connections.
     pub engine: &'a Engine,
     /// HTTP connections to upstreams, this worker's part of them.
-    pub pool: &'a Pool<PoolKey, Conn>,
+    pub pool: &'a Pool<PoolKey, UpstreamConn>,
     /// The head.
     pub request: Request<'a>,
     /// The client that sent it, where clients share an upstream.
@@ -318,7 +318,7 @@ impl ExchangeRequest<'_> {
             client: self.client,
         };
         #[cfg(test)]
-        if let Some(stream) = crate::http::double::take_upstream() {
+        if let Some(stream) = super::double::take_upstream() {
             let to = Destination {
                 authority: "upstream".into(),
                 slot: None,

@@ -12,10 +12,10 @@ use std::net::IpAddr;
 use byway_head::{
     Framed, HeadOut, Malformed, Request, Response, Version, is_alias, is_forwarding, is_hop_by_hop,
 };
+use byway_http::filter::BodyFilter;
 
 use super::connection_options::ConnectionOptions;
 use super::{date, max_forwards};
-use crate::http::filter::BodyFilter;
 
 /// The name of this proxy in Via and Proxy-Status.
 pub const PSEUDONYM: &str = "byway";

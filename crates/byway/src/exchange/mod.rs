@@ -4,8 +4,8 @@
 //! decides whether there is another, with the body that `replay` has kept; `head` selects the
 //! fields that are passed on, `body` passes the bodies from one side to the other, `answer` writes
 //! Byway's own responses. `downstream` and `upstream` are the two sides in any version of HTTP; what
-//! is above knows none. `path` is the one interpretation of a path,
-//! `deadline` limits pauses, `min_rate` slow clients, `lazy_timer` is the timer of both;
+//! is above knows none, and writes heads to `head_out`. `path` is the one interpretation of a path,
+//! `deadline` limits pauses, `min_rate` slow clients;
 //! `client_gone` ends work for a client that has left, `recall` an exchange that holds up others;
 //! `next` is what becomes of the client's connection.
 //! `keep_alive` decides how long an upstream connection is kept, `connection_options` is what
@@ -19,12 +19,14 @@ pub mod client_gone;
 pub mod connection_options;
 pub mod date;
 pub mod deadline;
+#[cfg(test)]
+pub mod double;
 pub mod downstream;
 pub mod failure;
 pub mod forward;
 pub mod head;
+pub mod head_out;
 pub mod keep_alive;
-pub mod lazy_timer;
 pub mod max_forwards;
 pub mod min_rate;
 pub mod next;

@@ -12,22 +12,22 @@ use std::time::Duration;
 use byway_dial::{Broken, Pipe, Read, Stream};
 use byway_h1::{HeadWriter, Parsed};
 use byway_head::{Framed, Limits, Malformed, Response};
+use byway_http::h1::{H1Reading, H1Response, H1Sink, H1Source, H1Writing};
+use byway_http::scratch::Scratch;
+use byway_http::{Part, Source};
 use byway_pool::{Lease, Release};
 
 use super::body::BodyTransfer;
+#[cfg(test)]
+use super::double::DoubleStream;
+use super::head_out::Head;
 use super::keep_alive::keep_upstream;
 use super::other_protocol;
 use super::retry::Outcome;
 use crate::fault::Fault;
-use crate::http::body::{Part, Source};
-use crate::http::conn::Conn;
-#[cfg(test)]
-use crate::http::double::DoubleStream;
-use crate::http::h1_body::{H1Reading, H1Response, H1Sink, H1Source, H1Writing};
-use crate::http::head::Head;
-use crate::http::scratch::Scratch;
 use crate::observe::request_report::Reports;
 use crate::outbound::pooled::PoolKey;
+use crate::outbound::upstream_conn::UpstreamConn;
 
 /// Where a request is sent and its response comes from: a leased connection with one request on it.
 /// Dropping it resets the connection, which does not return to the pool.
@@ -41,7 +41,7 @@ pub enum Upstream {
 
 /// A connection of HTTP/1 with one request on it.
 pub struct H1Upstream {
-    lease: Lease<PoolKey, Conn>,
+    lease: Lease<PoolKey, UpstreamConn>,
     message: Scratch<H1Response>,
     /// The length of the response head that is the next unread bytes.
     head_bytes: usize,
@@ -143,7 +143,7 @@ impl H1Upstream {
 
 impl Upstream {
     /// A connection of HTTP/1, at a message boundary.
-    pub fn h1(lease: Lease<PoolKey, Conn>) -> Self {
+    pub fn h1(lease: Lease<PoolKey, UpstreamConn>) -> Self {
         let mut message = Scratch::<H1Response>::take();
         message.writing = H1Writing::after_head(&lease);
         Self::H1(H1Upstream {
@@ -169,7 +169,7 @@ impl Upstream {
     /// Where its requests are reported.
     pub fn reports(&self) -> Option<&Arc<Reports>> {
         match self {
-            Self::H1(h1) => h1.lease.reports(),
+            Self::H1(h1) => h1.lease.reports.as_ref(),
             #[cfg(test)]
             Self::Double(_) => None,
         }
@@ -353,7 +353,7 @@ impl Upstream {
             Self::H1(mut h1) => {
                 h1.lease.consume(h1.head_bytes);
                 let (conn, _) = h1.lease.detach();
-                conn.into_parts()
+                conn.http.into_parts()
             }
             #[cfg(test)]
             Self::Double(_) => panic!("no test upgrades a stream"),

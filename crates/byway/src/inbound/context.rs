@@ -14,7 +14,6 @@ use super::admission::Admission;
 use super::public_ports::OpenPorts;
 use super::worker_balance::WorkerLoads;
 use crate::config::{Bind, FrontendPlan, Plan};
-use crate::http::conn::Conn;
 use crate::link::Links;
 use crate::live::{ListenerSettings, Live};
 use crate::observe::counters::Counters;
@@ -22,6 +21,7 @@ use crate::observe::registry::MetricsRegistry;
 use crate::observe::worker_stats::WorkerStats;
 use crate::outbound::Engine;
 use crate::outbound::pooled::PoolKey;
+use crate::outbound::upstream_conn::UpstreamConn;
 use crate::runtime::scope::Scope;
 
 /// What all listeners of a node have in common.
@@ -71,7 +71,7 @@ pub struct ConnectionContext {
     /// What that worker counts and writes down.
     pub worker_stats: Arc<WorkerStats>,
     /// HTTP connections to upstreams, this worker's part of them.
-    pub pool: Pool<PoolKey, Conn>,
+    pub pool: Pool<PoolKey, UpstreamConn>,
 }
 
 impl ConnectionContext {

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use byway_dial::Read;
 use byway_h1::{Parsed, RequestParser, write};
 use byway_head::{Framed, Request, reason_phrase};
+use byway_http::h1::Conn;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::context::{Accepted, ConnectionContext};
 use crate::config::{FrontendPlan, LimitsPlan};
 use crate::exchange::forward::codec_limits;
-use crate::http::conn::Conn;
 use crate::observe::exposition::CONTENT_TYPE;
 
 /// Serves one connection, request after request.

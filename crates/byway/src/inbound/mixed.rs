@@ -7,13 +7,13 @@
 use std::sync::Arc;
 
 use byway_dial::Read;
+use byway_http::h1::Conn;
 use tokio::time::timeout;
 
 use super::context::{Accepted, ConnectionContext};
 use super::http::h1;
 use super::socks;
 use crate::config::{FrontendPlan, Plan};
-use crate::http::conn::Conn;
 
 /// Serves one connection of an egress.
 pub async fn serve(

@@ -14,6 +14,7 @@ use byway_dial::socks::{
     ReplyCode4, Request, Request4, SocksError,
 };
 use byway_dial::{Dialled, Pipe, Read, Target};
+use byway_http::h1::Conn;
 use tokio::time::timeout;
 
 use super::context::{ConnectionContext, ConnectionInfo};
@@ -23,7 +24,6 @@ use super::tunnel_log::TunnelLog;
 use crate::config::{EgressPlan, FrontendPlan, Plan, Role};
 use crate::exchange::client_gone::unless_gone;
 use crate::fault::{Fault, Reason, Who};
-use crate::http::conn::Conn;
 use crate::outbound::{self, tunnel::Tunnel};
 use crate::route::{Allowed, Ask, Inquiry, policy};
 

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use byway_dial::Stream;
+use byway_http::h1::Conn;
 use byway_relay::{Early, End, Outflow, Rate, Relay, RelayOptions, RelayedBytes, SpillOptions};
 
 use super::context::{ConnectionContext, ConnectionInfo};
 use super::tunnel_log::TunnelLog;
 use crate::config::FrontendPlan;
-use crate::http::conn::Conn;
 use crate::outbound::Engine;
 use crate::outbound::tunnel::Tunnel;
 use crate::outbound::upgrades::UpgradeSlot;

@@ -22,9 +22,9 @@ use super::pooled::PoolKey;
 use super::route_states::RouteStates;
 use super::spill_log;
 use super::upgrades::Upgrades;
+use super::upstream_conn::UpstreamConn;
 use super::upstream_tls::UpstreamTls;
 use crate::config::{self, Plan, ResolverKind, Role, Serves, SpillMode};
-use crate::http::conn::Conn;
 use crate::live::Live;
 use crate::observe::telemetry::Telemetry;
 
@@ -38,7 +38,7 @@ pub struct Engine {
     /// From a target to a stream. Its resolver is kept over reloads, with its cache.
     pub dialler: ArcSwap<Dialler>,
     /// HTTP connections to upstreams.
-    pub pool: Pool<PoolKey, Conn>,
+    pub pool: Pool<PoolKey, UpstreamConn>,
     /// How many upgraded connections each upstream has.
     pub upgrades: Upgrades,
     /// The TLS client of all upstreams.

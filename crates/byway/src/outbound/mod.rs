@@ -16,6 +16,7 @@ pub mod route_states;
 mod spill_log;
 pub mod tunnel;
 pub mod upgrades;
+pub mod upstream_conn;
 pub mod upstream_tls;
 pub mod via;
 

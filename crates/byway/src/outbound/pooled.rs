@@ -13,10 +13,10 @@ use byway_pool::{AcquireError, Acquired, Client, Lease, Pool};
 
 use super::balance::Walk;
 use super::upgrades::UpgradeSlot;
+use super::upstream_conn::UpstreamConn;
 use super::{Engine, direct, link};
 use crate::config::{ListenerKey, UpstreamPlan};
 use crate::fault::{Fault, Reason, Who};
-use crate::http::conn::Conn;
 use crate::observe::timing::{Phase, Timing};
 use crate::route::{Allowed, Outbound};
 
@@ -54,7 +54,7 @@ impl fmt::Display for PoolKey {
 /// A leased connection, and the Host field for a route that uses the upstream's own.
 pub struct Borrowed {
     /// The lease.
-    pub lease: Lease<PoolKey, Conn>,
+    pub lease: Lease<PoolKey, UpstreamConn>,
     /// The upstream's authority; for an exposed service the Host that its agent requests, or empty.
     pub authority: Arc<str>,
     /// For a request with an upgrade.
@@ -93,7 +93,7 @@ pub enum Freshness {
 /// returned.
 pub async fn lease(
     engine: &Engine,
-    pool: &Pool<PoolKey, Conn>,
+    pool: &Pool<PoolKey, UpstreamConn>,
     walk: &mut Walk<'_>,
     allowed: &Allowed,
     want: Want,
@@ -109,7 +109,7 @@ pub async fn lease(
     let origin = PoolKey::Upstream(Arc::clone(&upstream.id));
     timing.upstream = Some(Arc::clone(&upstream.id));
     let open = || async {
-        Ok(Conn::new(
+        Ok(UpstreamConn::new(
             open_upstream(engine, upstream, allowed).await?.stream,
         ))
     };
@@ -130,7 +130,7 @@ pub async fn lease(
 /// As [`lease`], and `Denied` when every address of the target is denied.
 pub async fn lease_single(
     engine: &Engine,
-    pool: &Pool<PoolKey, Conn>,
+    pool: &Pool<PoolKey, UpstreamConn>,
     origin: &PoolKey,
     allowed: &Allowed,
     mut want: Want,
@@ -162,17 +162,19 @@ pub async fn lease_single(
         match service {
             Some(name) => {
                 let opened = link::open_service(engine, name, allowed.visitor(), client).await?;
-                Ok(Conn::new(opened.dialled.stream)
-                    .with_host(opened.host)
-                    .with_reports(opened.reports))
+                Ok(UpstreamConn {
+                    host: opened.host,
+                    reports: opened.reports,
+                    ..UpstreamConn::new(opened.dialled.stream)
+                })
             }
-            None => Ok(Conn::new(
+            None => Ok(UpstreamConn::new(
                 super::open_for(engine, allowed, client).await?.stream,
             )),
         }
     };
     let (lease, slot) = lease_from(engine, pool, origin, want, timing, || Box::pin(open())).await?;
-    let authority = lease.host().cloned().unwrap_or(authority);
+    let authority = lease.host.clone().unwrap_or(authority);
     Ok(Borrowed {
         lease,
         authority,
@@ -184,16 +186,16 @@ pub async fn lease_single(
 }
 
 /// A dial in progress. Boxed: most requests need none, and their futures stay small.
-type Dialling<'a> = Pin<Box<dyn Future<Output = Result<Conn, Fault>> + Send + 'a>>;
+type Dialling<'a> = Pin<Box<dyn Future<Output = Result<UpstreamConn, Fault>> + Send + 'a>>;
 
 async fn lease_from<'a>(
     engine: &Engine,
-    pool: &Pool<PoolKey, Conn>,
+    pool: &Pool<PoolKey, UpstreamConn>,
     origin: &PoolKey,
     want: Want,
     timing: &mut Timing,
     open: impl FnOnce() -> Dialling<'a>,
-) -> Result<(Lease<PoolKey, Conn>, Option<UpgradeSlot>), Fault> {
+) -> Result<(Lease<PoolKey, UpstreamConn>, Option<UpgradeSlot>), Fault> {
     let slot = match want.upgrade {
         true => Some(Box::pin(engine.upgrades.slot(origin, want.client)).await?),
         false => None,

@@ -10,10 +10,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use byway_http::reactor_tick;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
-use super::reactor_tick;
 use super::scope::{OnPanic, Scope, StopSignals};
 
 /// Every runtime of the process.

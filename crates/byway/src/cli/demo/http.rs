@@ -11,13 +11,13 @@ use std::time::Duration;
 use byway_dial::{Read, Stream};
 use byway_h1::{Parsed, RequestParser, write};
 use byway_head::{Limits, Request, reason_phrase};
+use byway_http::h1::Conn;
 use tokio::time::{sleep, timeout};
 
 use super::message::{read_body, read_to_fin};
 use super::origin::Common;
 use super::pattern::{MIB, Pattern, Sum};
 use super::websocket;
-use crate::http::conn::Conn;
 
 /// Serves one connection to its end. `socket` is the kind of socket, which the responses name.
 pub(super) async fn serve(

@@ -8,8 +8,7 @@ use anyhow::bail;
 use byway_dial::Read;
 use byway_h1::{BodyDecoder, Step};
 use byway_head::{Framed, Limits};
-
-use crate::http::conn::Conn;
+use byway_http::h1::Conn;
 
 /// Passes every piece of the body to `each`; stops at the end of the message.
 pub(super) async fn read_body(

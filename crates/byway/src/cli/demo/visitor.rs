@@ -8,11 +8,11 @@ use anyhow::{Context, bail, ensure};
 use byway_dial::{Read, Stream};
 use byway_h1::{Parsed, ResponseParser};
 use byway_head::{Framed, Limits};
+use byway_http::h1::Conn;
 
 use super::message::read_body;
 use super::pattern::{Pattern, Sum};
 use super::scene::{Scene, Way};
-use crate::http::conn::Conn;
 
 /// One connection.
 pub(super) struct Visitor {

@@ -7,10 +7,9 @@
 
 use byway_dial::Read;
 use byway_head::{Framed, Request, Version};
+use byway_http::h1::Conn;
 use byway_ws::handshake::{self, AcceptKey};
 use byway_ws::{Connection, Event, Limits, Malformed, NotSent};
-
-use crate::http::conn::Conn;
 
 /// A frame of at most 128 KiB, a message of at most 1 MiB.
 pub(super) const LIMITS: Limits = Limits {

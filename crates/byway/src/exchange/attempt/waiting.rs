@@ -9,11 +9,12 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
+use byway_http::LazyTimer;
+
 use super::Attempt;
 use crate::exchange::deadline::{Exceeded, Flow, Waiting};
 use crate::exchange::downstream::Downstream;
 use crate::exchange::failure::{client_left, not_read, too_slow};
-use crate::exchange::lazy_timer::LazyTimer;
 use crate::exchange::recall::recalled;
 use crate::exchange::upstream::Upstream;
 use crate::fault::{Fault, Reason, Who};

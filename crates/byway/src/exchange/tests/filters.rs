@@ -1,8 +1,8 @@
 //! Bodies that a filter changes: their data, their size and their framing.
 
 use byway_dial::Broken;
+use byway_http::filter::{BodyFilter, FilterError};
 
-use crate::http::filter::{BodyFilter, FilterError};
 use crate::testing::{Bench, set_response_filter};
 
 /// Sends each byte twice, and holds the last one back until the end.

@@ -4,20 +4,23 @@
 use std::task::Poll;
 
 use byway_dial::Stream;
+use byway_http::reactor_tick;
 use byway_pool::{Conn as _, Probe};
 use byway_testkit::pipe;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::http::conn::Conn;
-use crate::runtime::reactor_tick;
+use crate::outbound::upstream_conn::UpstreamConn;
 use crate::testing::{Bench, Peer};
 
-async fn pair() -> (Conn, TcpStream) {
+async fn pair() -> (UpstreamConn, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let connecting = TcpStream::connect(listener.local_addr().unwrap());
     let (ours, theirs) = tokio::join!(connecting, listener.accept());
-    (Conn::new(Stream::tcp(ours.unwrap())), theirs.unwrap().0)
+    (
+        UpstreamConn::new(Stream::tcp(ours.unwrap())),
+        theirs.unwrap().0,
+    )
 }
 
 #[tokio::test]

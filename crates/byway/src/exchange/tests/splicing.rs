@@ -6,14 +6,13 @@ use std::future::poll_fn;
 
 use byway_dial::Stream;
 use byway_head::{Framed, Limits};
+use byway_http::BodyError;
+use byway_http::h1::{Conn, H1Reading, H1Sink, H1Source, H1Writing};
 use byway_relay::splice::accounting;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::exchange::body::BodyTransfer;
-use crate::http::body::BodyError;
-use crate::http::conn::Conn;
-use crate::http::h1_body::{H1Reading, H1Sink, H1Source, H1Writing};
 
 /// A `Conn`, and its peer.
 async fn pair() -> (Conn, TcpStream) {

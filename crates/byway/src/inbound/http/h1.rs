@@ -14,6 +14,9 @@ use std::time::Duration;
 use byway_dial::Read;
 use byway_h1::{Parsed, RequestParser};
 use byway_head::Framed;
+use byway_http::LazyTimer;
+use byway_http::h1::Conn;
+use byway_http::scratch::{Scratch, ScratchBytes};
 use byway_pool::Client;
 use tokio::time::Instant;
 
@@ -28,13 +31,10 @@ use crate::exchange::answer::{self, Answer, ResponseOptions};
 use crate::exchange::downstream::Downstream;
 use crate::exchange::forward::{Moved, codec_limits};
 use crate::exchange::head::IpText;
-use crate::exchange::lazy_timer::LazyTimer;
 use crate::exchange::next::Next;
 use crate::exchange::other_protocol;
 use crate::exchange::request_id::RequestId;
 use crate::fault::{Fault, Reason, Who, malformed};
-use crate::http::conn::Conn;
-use crate::http::scratch::{Scratch, ScratchBytes};
 use crate::observe::ending::Ending;
 use crate::observe::metrics::ListenerMetrics;
 

@@ -13,6 +13,9 @@ use std::sync::Arc;
 
 use byway_dial::peer_text;
 use byway_head::{Request, TargetForm};
+use byway_http::LazyTimer;
+#[cfg(not(test))]
+use byway_http::filter::MakeFilter;
 use byway_pool::Client;
 use tokio::time::Instant;
 
@@ -27,13 +30,10 @@ use crate::exchange::answer::Answer;
 use crate::exchange::downstream::Downstream;
 use crate::exchange::forward::{ExchangeRequest, Moved, forward};
 use crate::exchange::head::{Forwarded, IpText};
-use crate::exchange::lazy_timer::LazyTimer;
 use crate::exchange::next::Next;
 use crate::exchange::request_id::RequestId;
 use crate::exchange::{max_forwards, path};
 use crate::fault::{Fault, Reason, Who};
-#[cfg(not(test))]
-use crate::http::filter::MakeFilter;
 use crate::observe::ending::Ending;
 use crate::observe::metrics::ListenerMetrics;
 use crate::outbound::pooled::PoolKey;

@@ -1,13 +1,13 @@
 //! The pipeline over streams like those of HTTP/2, on either side: it assumes no HTTP/1.
 
 use byway_dial::Broken;
+use byway_http::LazyTimer;
 use byway_pool::Client;
 
 use super::request::{self, RequestContext};
+use crate::exchange::double::{self, DoubleStream, Event, Fields, StreamPeer};
 use crate::exchange::downstream::Downstream;
-use crate::exchange::lazy_timer::LazyTimer;
 use crate::exchange::next::Next;
-use crate::http::double::{self, DoubleStream, Event, Fields, StreamPeer};
 use crate::inbound::context::ConnectionInfo;
 use crate::observe::metrics::ListenerMetrics;
 use crate::testing::{Bench, Peer};

@@ -1,4 +1,4 @@
-//! Head: what the head of a message is written to.
+//! Head out: what the head of a message is written to.
 
 use byway_h1::HeadWriter;
 use byway_head::{Framed, HeadOut, Line, Malformed};

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use byway_dial::{Broken, Read, Stream};
 use byway_head::{Field, Malformed, Trailers};
 
-use super::filter::FilterError;
+use crate::filter::FilterError;
 
 /// What follows in a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,19 +24,25 @@ pub enum Part {
 }
 
 /// Why a body stopped before its end.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     /// The sender's connection broke, or its stream was reset.
-    From(Broken),
+    #[error("the sender broke off: {0}")]
+    From(#[source] Broken),
     /// The sender finished in the middle of the body.
+    #[error("the sender finished within the body")]
     Truncated,
     /// The sender broke the framing.
-    Malformed(Malformed),
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
     /// The sender sent more than the limit.
+    #[error("the body is larger than its limit")]
     TooLarge,
     /// The receiver's connection broke, or its stream was reset.
-    To(Broken),
+    #[error("the receiver broke off: {0}")]
+    To(#[source] Broken),
     /// A filter cannot change it.
+    #[error(transparent)]
     Filter(FilterError),
 }
 

@@ -11,7 +11,7 @@ use std::ops::{Deref, DerefMut};
 
 use byway_h1::RequestParser;
 
-use super::h1_body::H1Response;
+use crate::h1::H1Response;
 
 /// How many of one kind a thread keeps at most.
 pub const KEPT: usize = 256;

@@ -21,9 +21,8 @@ use byway_head::{
     Field, Framed, HeadOut, Limits, Line, Malformed, RequestHead, Response, ResponseHead, Section,
     Span, Trailers, Version,
 };
+use byway_http::{BodyError, Part, Sink, Source};
 use parking_lot::Mutex;
-
-use super::body::{BodyError, Part, Sink, Source};
 
 /// Names and values; those that begin with `:` are pseudo-headers.
 pub type Fields = Vec<(String, String)>;

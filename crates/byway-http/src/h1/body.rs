@@ -10,8 +10,8 @@ use byway_dial::{Broken, Read, Stream};
 use byway_h1::{BodyDecoder, ResponseParser, Step, write};
 use byway_head::{Field, Framed, Limits, Malformed, Trailers};
 
-use super::body::{BodyError, Part, Sink, Source};
 use super::conn::Conn;
+use crate::body::{BodyError, Part, Sink, Source};
 
 /// How far a body has been read.
 #[derive(Debug)]

@@ -8,26 +8,25 @@
 
 use std::future::poll_fn;
 use std::io::IoSlice;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use byway_dial::{Broken, Pipe, Read, Stream};
-use byway_pool::Probe;
 use byway_relay::buffer::Growth;
 use byway_relay::{Buffer, DrainError, Outflow, Size};
 use tokio::time::timeout;
 
-use super::scratch::{Scratch, ScratchBytes};
-use crate::observe::request_report::Reports;
-use crate::runtime::reactor_tick;
+use crate::reactor_tick;
+use crate::scratch::{Scratch, ScratchBytes};
 
 /// A position in the bytes that a connection sends. Bytes after it can be taken back until one of
 /// them was sent.
 #[derive(Clone, Copy)]
 pub struct Mark {
-    pub(crate) queued: usize,
-    pub(crate) sent: u64,
+    /// How many bytes were queued.
+    pub queued: usize,
+    /// How many bytes were sent.
+    pub sent: u64,
 }
 
 /// One end of an HTTP/1 connection: a stream, the bytes read from it and not used yet, and the
@@ -47,10 +46,6 @@ pub struct Conn {
     /// In front of a slow client (egress): takes what would block, and drains whenever it is
     /// polled.
     outflow: Option<Box<Outflow>>,
-    /// The Host header to send, if the agent of an exposed service requests one.
-    host: Option<Arc<str>>,
-    /// Where its requests are reported, if the agent of an exposed service requests that.
-    reports: Option<Arc<Reports>>,
 }
 
 impl Conn {
@@ -65,31 +60,7 @@ impl Conn {
             out_sent: 0,
             sent_bytes: 0,
             outflow: None,
-            host: None,
-            reports: None,
         }
-    }
-
-    /// The same, with this Host header in its requests.
-    #[must_use]
-    pub fn with_host(self, host: Option<Arc<str>>) -> Self {
-        Self { host, ..self }
-    }
-
-    /// The Host header of its requests, if one is set.
-    pub const fn host(&self) -> Option<&Arc<str>> {
-        self.host.as_ref()
-    }
-
-    /// The same, with its requests reported there.
-    #[must_use]
-    pub fn with_reports(self, reports: Option<Arc<Reports>>) -> Self {
-        Self { reports, ..self }
-    }
-
-    /// Where its requests are reported.
-    pub const fn reports(&self) -> Option<&Arc<Reports>> {
-        self.reports.as_ref()
     }
 
     /// Sends everything through `outflow` (spilled and shaped) from now on.
@@ -98,28 +69,33 @@ impl Conn {
     }
 
     /// Whether it sends through an outflow.
+    #[inline]
     pub fn has_outflow(&self) -> bool {
         self.outflow.is_some()
     }
 
     /// What was read and not yet used.
+    #[inline]
     pub fn unread(&self) -> &[u8] {
         self.unread.as_ref().map_or(&[], Buffer::filled)
     }
 
     /// Whether this is a plain TCP socket without an outflow, so that bytes may pass by a kernel
     /// pipe.
+    #[inline]
     pub fn is_plain(&self) -> bool {
         self.outflow.is_none() && self.stream.as_tcp().is_some()
     }
 
     /// Makes the next read a small one, however full the last ones were: large bodies go through a
     /// pipe, and a large buffer would only copy their beginning.
+    #[inline]
     pub fn read_small(&mut self) {
         self.growth = Growth::new();
     }
 
     /// Marks the first `n` unread bytes as used. An empty buffer goes back to its free list.
+    #[inline]
     pub fn consume(&mut self, n: usize) {
         if let Some(buffer) = &mut self.unread {
             buffer.consume(n);
@@ -130,11 +106,13 @@ impl Conn {
     }
 
     /// The queue of bytes to send before anything else. Append to it.
+    #[inline]
     pub fn queue(&mut self) -> &mut Vec<u8> {
         &mut self.out.get_or_insert_with(Scratch::take).0
     }
 
     /// What waits to be sent.
+    #[inline]
     fn queued(&self) -> &[u8] {
         self.out
             .as_ref()
@@ -160,6 +138,7 @@ impl Conn {
     }
 
     /// The end of what is queued now.
+    #[inline]
     pub fn mark(&self) -> Mark {
         Mark {
             queued: self.queued_bytes(),
@@ -181,16 +160,19 @@ impl Conn {
     }
 
     /// How many queued bytes wait to be sent.
+    #[inline]
     pub fn queued_bytes(&self) -> usize {
         self.queued().len()
     }
 
     /// Whether queued bytes wait to be sent.
+    #[inline]
     pub fn has_queued(&self) -> bool {
         !self.queued().is_empty()
     }
 
     /// The stream itself.
+    #[inline]
     pub fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }
@@ -258,10 +240,12 @@ impl Conn {
     }
 
     /// Counts bytes that a kernel pipe sent past the queue.
+    #[inline]
     pub fn count_sent(&mut self, n: usize) {
         self.sent_bytes += n as u64;
     }
 
+    #[inline]
     fn take_from_queue(&mut self, n: usize) {
         self.out_sent += n;
         if self.queued().is_empty() {
@@ -306,9 +290,31 @@ impl Conn {
         }
     }
 
+    /// Whether no byte is left over in either direction, as between two messages.
+    #[inline]
+    pub fn is_clean(&self) -> bool {
+        self.unread().is_empty() && !self.has_queued()
+    }
+
+    /// Whether an idle connection may be used again. Any byte on it makes it unusable: it would be
+    /// taken for the next response (CVE-2026-48931). Costs a system call.
+    pub fn is_reusable(&mut self) -> bool {
+        self.is_clean() && !self.stream.is_readable_or_closed()
+    }
+
+    /// Whether [`is_reusable`](Self::is_reusable) could return false. The reactor has announced
+    /// everything that arrived before its last tick ([`reactor_tick`]); within the tick of the last
+    /// read nothing is known.
+    pub fn may_be_readable(&mut self) -> bool {
+        let is_known_silent =
+            self.read_in != reactor_tick::current() && !self.stream.may_be_readable();
+        !is_known_silent || !self.is_clean()
+    }
+
     /// Bytes that the stream, or the outflow in front of it, has taken since the connection was
     /// opened. Never decreases: if it has not changed since a message was queued, no byte of that
     /// message was sent.
+    #[inline]
     pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes
     }
@@ -415,28 +421,4 @@ fn with_room(buffer: Option<Buffer>, size: Size) -> Buffer {
         roomier.advance(held.len());
     }
     roomier
-}
-
-impl byway_pool::Conn for Conn {
-    /// Any application byte on an idle connection makes it unusable: it would be taken for the next
-    /// response (CVE-2026-48931).
-    fn probe(&mut self) -> Probe {
-        match self.unread().is_empty() && !self.has_queued() && !self.stream.is_readable_or_closed()
-        {
-            true => Probe::Clean,
-            false => Probe::Dirty,
-        }
-    }
-
-    /// The reactor has announced everything that arrived before its last tick. Within the tick of
-    /// the last read nothing is known.
-    fn may_be_readable(&mut self) -> bool {
-        let is_known_silent =
-            self.read_in != reactor_tick::current() && !self.stream.may_be_readable();
-        !is_known_silent || !self.unread().is_empty() || self.has_queued()
-    }
-
-    fn reactor_tick() -> u64 {
-        reactor_tick::current()
-    }
 }

@@ -1,0 +1,65 @@
+//! Upstream conn: a connection of HTTP/1 to an upstream, as the pool keeps it.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use byway_dial::Stream;
+use byway_http::h1::Conn;
+use byway_http::reactor_tick;
+use byway_pool::Probe;
+
+use crate::observe::request_report::Reports;
+
+/// A connection of HTTP/1 to an upstream, and what the agent of an exposed service requests.
+pub struct UpstreamConn {
+    /// The connection.
+    pub http: Conn,
+    /// The Host header of its requests, if one is set.
+    pub host: Option<Arc<str>>,
+    /// Where its requests are reported, if anywhere.
+    pub reports: Option<Arc<Reports>>,
+}
+
+impl UpstreamConn {
+    /// A connection that has carried no request yet.
+    pub fn new(stream: Stream) -> Self {
+        Self {
+            http: Conn::new(stream),
+            host: None,
+            reports: None,
+        }
+    }
+}
+
+impl Deref for UpstreamConn {
+    type Target = Conn;
+
+    #[inline]
+    fn deref(&self) -> &Conn {
+        &self.http
+    }
+}
+
+impl DerefMut for UpstreamConn {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.http
+    }
+}
+
+impl byway_pool::Conn for UpstreamConn {
+    fn probe(&mut self) -> Probe {
+        match self.http.is_reusable() {
+            true => Probe::Clean,
+            false => Probe::Dirty,
+        }
+    }
+
+    fn may_be_readable(&mut self) -> bool {
+        self.http.may_be_readable()
+    }
+
+    fn reactor_tick() -> u64 {
+        reactor_tick::current()
+    }
+}
