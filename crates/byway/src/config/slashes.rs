@@ -8,7 +8,7 @@
 use regex::Regex;
 
 use super::host_pattern::HostPattern;
-use super::pattern::{is_optional, literal};
+use super::pattern;
 use super::plan::{EdgePlan, Plan, RoutePlan};
 use super::warnings::edges;
 
@@ -72,37 +72,10 @@ fn passed_by<'e>(edge: &'e EdgePlan, index: usize, route: &RoutePlan) -> Option<
 /// The beginning of a path for which a pattern is anchored at its first slash; `None` if it is not,
 /// or if a second slash may follow the first.
 fn beginning(pattern: &Regex) -> Option<String> {
-    let text = pattern.as_str();
-    let (mut path, rest) = literal(text.strip_prefix('^')?);
-    let mut certain = path.len() > 1;
-    if path == "/" {
-        let class = class(rest)?;
-        let next = ['a', '0', 'A', '_', '-', '.']
-            .into_iter()
-            .find(|next| class.is_match(next.encode_utf8(&mut [0; 4])))?;
-        certain = !class.is_match("/");
-        path.push(next);
-    }
-    // Without alternatives every path that matches begins with it. With them, another alternative
-    // may match.
-    certain = certain && !text.contains('|') || pattern.is_match(&path);
+    let (path, certain) = pattern::beginning(pattern.as_str())?;
     let is_passed =
         path.starts_with('/') && !path.starts_with("//") && !pattern.is_match(&format!("/{path}"));
-    (certain && is_passed).then_some(path)
-}
-
-/// A class of characters (`[a-z]`, `\w`) at the start of a regular expression, if at least one
-/// character of it is required.
-fn class(pattern: &str) -> Option<Regex> {
-    let len = match pattern.as_bytes() {
-        [b'\\', b'w' | b'W' | b'd' | b's' | b'S', ..] => 2,
-        [b'[', ..] => pattern.get(2..)?.find(']')? + 3,
-        _ => return None,
-    };
-    let (class, rest) = pattern.split_at_checked(len)?;
-    // A class that was cut at the wrong bracket does not compile, or is another one: the caller
-    // checks the pattern again.
-    (!is_optional(rest)).then(|| Regex::new(&format!("^{class}$")).ok())?
+    ((certain || pattern.is_match(&path)) && is_passed).then_some(path)
 }
 
 fn hosts_meet(some: &[HostPattern], others: &[HostPattern]) -> bool {
