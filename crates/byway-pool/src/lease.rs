@@ -32,7 +32,8 @@ pub struct Lease<K: Key, C: Conn> {
 /// waiter.
 #[must_use = "dial, then install the connection; dropping it returns the permit"]
 pub struct OpenPermit<K: Key, C: Conn> {
-    permit: Permit<K, C>,
+    /// Boxed, so that what may hold one, such as the future of an acquire, stays small.
+    permit: Box<Permit<K, C>>,
 }
 
 /// Keeps an upgraded connection, which has left the pool, counted. Drop it after the connection.
@@ -168,7 +169,9 @@ impl<K: Key, C: Conn> Lease<K, C> {
 
 impl<K: Key, C: Conn> OpenPermit<K, C> {
     pub(crate) fn new(permit: Permit<K, C>) -> Self {
-        Self { permit }
+        Self {
+            permit: Box::new(permit),
+        }
     }
 
     /// The origin to dial.
@@ -184,7 +187,7 @@ impl<K: Key, C: Conn> OpenPermit<K, C> {
     /// The dial succeeded: the connection now belongs to the pool and is leased. Its lifetime
     /// begins.
     pub fn install(self, conn: C) -> Lease<K, C> {
-        let Self { mut permit } = self;
+        let mut permit = *self.permit;
         let now = now();
         let core = &permit.card.shard.core;
         core.permits(|permits| permits.install(permit.card.ticket.origin));
