@@ -44,7 +44,6 @@ pub(super) struct Destination {
 /// One try on one connection.
 pub(super) struct Attempt<'a> {
     exchange: &'a ExchangeRequest<'a>,
-    codec: byway_head::Limits,
     upload: &'a mut BodyTransfer,
     /// The upstream stopped reading the request body. Its response may still be read.
     upload_broken: bool,
@@ -54,7 +53,7 @@ pub(super) struct Attempt<'a> {
     left_before: u64,
     /// The upstream has sent 100: the client sends its body from now on.
     continued: bool,
-    deadlines: Deadlines,
+    deadlines: Deadlines<'a>,
 }
 
 impl<'a> Attempt<'a> {
@@ -75,7 +74,6 @@ impl<'a> Attempt<'a> {
             // At an egress the outflow in front of the client may be shaped, and the client may
             // pause.
             deadlines: Deadlines::new(exchange.limits, downstream.has_outflow()),
-            codec: codec_limits(exchange.limits),
         }
     }
 
@@ -104,7 +102,7 @@ impl<'a> Attempt<'a> {
             let status = upstream.response().status();
             if self.tries_another_upstream(status, tries, moved) {
                 let framed = self.framing(&upstream)?;
-                upstream.discard(framed, &self.codec);
+                upstream.discard(framed, &codec_limits(self.exchange.limits));
                 return Err(AttemptFailure::declined(status));
             }
             match status {
@@ -222,7 +220,7 @@ impl<'a> Attempt<'a> {
         upstream: &mut Upstream,
     ) -> Poll<Result<(), AttemptFailure>> {
         let exposed = self.exchange.allowed.outbound().service().is_some();
-        let head = ready!(upstream.poll_head(cx, &self.codec, exposed));
+        let head = ready!(upstream.poll_head(cx, &codec_limits(self.exchange.limits), exposed));
         Poll::Ready(head.map_err(|error| match error {
             HeadError::Malformed(error) => self.malformed_response(&error),
             HeadError::OtherProtocol(fault) => {
@@ -400,7 +398,7 @@ impl<'a> Attempt<'a> {
                 head::forward_response(out, &response, &rules)
             })
             .map_err(|error| self.malformed_response(&error))?;
-        upstream.begin_body(framed, &self.codec);
+        upstream.begin_body(framed, &codec_limits(self.exchange.limits));
         let filter = filter.filter(|_| framed.has_body());
         Ok((BodyTransfer::new(None).filtered(filter), close))
     }

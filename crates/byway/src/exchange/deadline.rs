@@ -77,9 +77,8 @@ pub enum Exceeded {
 
 /// The deadlines of one exchange. Finds the limit that was exceeded, by the side that the exchange
 /// waits for in each phase.
-pub struct Deadlines {
-    body_progress: Duration,
-    first_byte: Duration,
+pub struct Deadlines<'a> {
+    limits: &'a LimitsPlan,
     upload: MinRate,
     download: MinRate,
     progress: Option<Progress>,
@@ -98,12 +97,11 @@ struct Progress {
     due: Instant,
 }
 
-impl Deadlines {
+impl<'a> Deadlines<'a> {
     /// Those of `limits`. `may_pause`: the client may read as slowly as it likes.
-    pub fn new(limits: &LimitsPlan, may_pause: bool) -> Self {
+    pub fn new(limits: &'a LimitsPlan, may_pause: bool) -> Self {
         Self {
-            body_progress: limits.body_progress,
-            first_byte: limits.first_byte,
+            limits,
             upload: MinRate::new(limits),
             download: if may_pause {
                 MinRate::off()
@@ -162,7 +160,7 @@ impl Deadlines {
                 self.progress = Some(Progress {
                     seen,
                     since,
-                    due: since + self.body_progress,
+                    due: since + self.limits.body_progress,
                 });
             }
             (None, true) => self.progress = None,
@@ -182,7 +180,7 @@ impl Deadlines {
             .silent_since
             .filter(|_| !self.is_watching)
             .map(|since| since + WATCH_AFTER);
-        let head = self.head_since.map(|since| since + self.first_byte);
+        let head = self.head_since.map(|since| since + self.limits.first_byte);
         let progress = self.progress.as_ref().map(|progress| progress.due);
         [watch, head, progress].into_iter().flatten().min()
     }
@@ -203,7 +201,7 @@ impl Deadlines {
         }
         if self
             .head_since
-            .is_some_and(|since| now >= since + self.first_byte)
+            .is_some_and(|since| now >= since + self.limits.first_byte)
         {
             return Some(Exceeded::Head);
         }
@@ -215,7 +213,7 @@ impl Deadlines {
         }
         if bytes != progress.seen {
             (progress.seen, progress.since) = (bytes, now);
-        } else if now >= progress.since + self.body_progress {
+        } else if now >= progress.since + self.limits.body_progress {
             return Some(Exceeded::Progress);
         }
         if let Some(is_slow) = self.upload.judge(waiting.upload.bytes, now) {
@@ -227,7 +225,7 @@ impl Deadlines {
         if self.download.is_too_slow(waiting.download.bytes, now) {
             return Some(Exceeded::DownloadRate);
         }
-        let standstill = progress.since + self.body_progress;
+        let standstill = progress.since + self.limits.body_progress;
         let paces = [self.upload.due(now), self.download.due(now)];
         progress.due = paces.into_iter().flatten().fold(standstill, Instant::min);
         None
