@@ -4,6 +4,12 @@
 //! Out:   a sentence; if none, the caller falls back to `nearest`.
 //! Never: accepts a key: a hint only names the right one.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use super::section::description::Description;
+use super::section::{File, Section as _};
+
 /// The hint for `key` in the section at `path`, such as `edge.route`; empty for the top of the
 /// file.
 pub(super) fn hint(path: &str, key: &str) -> Option<&'static str> {
@@ -69,4 +75,52 @@ pub(super) fn hint(path: &str, key: &str) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+/// Where `key` belongs, if another section has it.
+pub(super) fn home(key: &str) -> Option<String> {
+    let homes = HOMES.get(key)?;
+    let headings = homes
+        .headings
+        .split_last()
+        .map(|(last, others)| match others {
+            [] => format!("`{key}` belongs to {last}"),
+            others => format!("`{key}` belongs to {} or {last}", others.join(", ")),
+        });
+    let section = homes.section.as_ref();
+    section
+        .map(|heading| format!("`{key}` is a section of its own: {heading}"))
+        .or(headings)
+}
+
+/// Where a name is known.
+#[derive(Default)]
+struct Homes {
+    /// The sections that have a key of that name.
+    headings: Vec<String>,
+    /// The section of that name.
+    section: Option<String>,
+}
+
+static HOMES: LazyLock<HashMap<&str, Homes>> = LazyLock::new(|| {
+    let mut homes = HashMap::new();
+    collect(&File::describe(), "", "the top of the file", &mut homes);
+    homes
+});
+
+fn collect(section: &Description, path: &str, heading: &str, homes: &mut HashMap<&str, Homes>) {
+    for key in section.keys() {
+        let at = homes.entry(key.name).or_default();
+        let Some(below) = key.section() else {
+            at.headings.push(heading.to_owned());
+            continue;
+        };
+        let path = match path {
+            "" => key.name.to_owned(),
+            path => format!("{path}.{}", key.name),
+        };
+        let heading = key.heading(&path);
+        at.section = Some(heading.clone());
+        collect(below, &path, &heading, homes);
+    }
 }

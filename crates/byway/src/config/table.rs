@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::Diagnostic;
-use super::hints::hint;
+use super::hints::{hint, home};
 use super::nearest::nearest;
 use super::place::{At, Place, Text};
 use super::secret::Secret;
@@ -280,7 +280,10 @@ impl<'t, 'i> TableReader<'t, 'i> {
             ) {
                 (Some(hint), _) => hint.to_owned(),
                 (None, Some(near)) => format!("did you mean `{near}`?"),
-                (None, None) => format!("known here: {}", self.known.join(", ")),
+                (None, None) => match home(written) {
+                    Some(home) => home,
+                    None => format!("known here: {}", self.known.join(", ")),
+                },
             };
             let message = format!("unknown key `{written}` in {}", self.heading);
             self.diagnostics

@@ -136,8 +136,68 @@ fn keys_that_users_try_have_a_hint_with_what_to_write() {
 fn a_key_written_twice_is_a_syntax_error_at_the_second() {
     assert_eq!(
         errors("workers = 2\nworkers = 3\n"),
-        ["2:1 this is not valid TOML: duplicate key"]
+        ["2:1 `workers` is written twice"]
     );
+}
+
+/// The help was once about quotes: `a string needs quotes: workers = "3"`.
+#[test]
+fn a_key_written_twice_is_shown_with_both_lines_and_what_to_do() {
+    for (text, lines, help) in [
+        ("workers = 2\nworkers = 3\n", [1, 2], "take one out"),
+        (
+            "[[edge]]\nlisten = \":1\"\n[[edge]]\nlisten = \":2\"\nlisten = \":3\"\n",
+            [4, 5],
+            "write a list",
+        ),
+        (
+            "[spill]\nmode = \"off\"\n[[proxy]]\nspill = true\n[spill]\n",
+            [1, 5],
+            "below one heading",
+        ),
+        ("[edge]\nname = \"a\"\n[edge]\n", [1, 3], "[[edge]]"),
+        ("\"workers\" = 2\nworkers = 3\n", [1, 2], "take one out"),
+    ] {
+        let error = parse(text, "byway.toml", Path::new("/state"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("is written twice"), "{error}");
+        for line in lines {
+            assert!(
+                error.contains(&format!("byway.toml:{line}:"))
+                    || error.contains(&format!("\n{line} |")),
+                "{line} in\n{error}"
+            );
+        }
+        assert!(error.contains(help) && !error.contains("quotes"), "{error}");
+    }
+}
+
+#[test]
+fn a_key_of_another_section_is_refused_with_the_section_that_it_belongs_to() {
+    for (text, help) in [
+        (
+            "[[edge]]\nhead_timeout = \"3s\"\n",
+            "`head_timeout` belongs to [limits]",
+        ),
+        (
+            "[[edge]]\nworkers = 2\n",
+            "`workers` belongs to the top of the file",
+        ),
+        (
+            "[[edge]]\ncidr = \"10.0.0.0/8\"\n",
+            "`cidr` belongs to [[proxy.rule]] or [[exit.rule]]",
+        ),
+        (
+            "[[edge]]\n[edge.limits]\n",
+            "`limits` is a section of its own: [limits]",
+        ),
+        ("[limits]\nlisen = \"x\"\n", "known here: "),
+    ] {
+        let (message, found) = first(text);
+        assert!(message.starts_with("unknown key"), "{message}");
+        assert!(found.starts_with(help), "{text}: {found}");
+    }
 }
 
 #[test]

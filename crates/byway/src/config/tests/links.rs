@@ -325,7 +325,7 @@ fn a_rule_of_an_exit_names_no_user_and_is_checked_like_any_other() {
     one(
         &rule("user = \"alice\""),
         "5:1 unknown key `user` in [[exit.rule]]",
-        "known here: action, via, host, suffix, cidr, port",
+        "`user` belongs to [[proxy.rule]]",
     );
     one(
         &rule("host = \"a b\""),
@@ -340,7 +340,7 @@ fn a_rule_of_an_exit_names_no_user_and_is_checked_like_any_other() {
     one(
         "[[exit]]\nlisten = \"127.0.0.1:1\"\nusers = []\n",
         "3:1 unknown key `users` in [[exit]]",
-        "known here: name, listen, advertise, stream_limit, default, rule",
+        "`users` belongs to [[proxy]]",
     );
 }
 
