@@ -282,7 +282,7 @@ impl ExchangeRequest<'_> {
             Ok(()) => true,
             Err(why) => {
                 self.counters().not_retried(why).add(1);
-                moved.timing.not_retried = Some(why.name());
+                moved.timing.not_retried = Some(why.word());
                 false
             }
         }

@@ -28,12 +28,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The word in the log.
+    /// The word for a retry after it, in the log and in `byway_retries_total`.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Unsent => "unsent",
-            Self::SentNoByteBack => "sent-no-byte-back",
-            Self::Partial => "partial",
+            Self::SentNoByteBack => "unanswered",
+            Self::Partial => "status",
         }
     }
 }
@@ -58,8 +58,8 @@ pub enum NotMade {
 }
 
 impl NotMade {
-    /// The word in the log.
-    pub fn name(self) -> &'static str {
+    /// The word in the log and in `byway_not_retried_total`.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Method => "method-not-idempotent",
             Self::Body => "body-too-large-to-replay",

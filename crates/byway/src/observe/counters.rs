@@ -176,17 +176,17 @@ counters! {
         /// Failed requests that were not retried, by reason.
         "byway_not_retried_total", "reason" {
             /// Failed requests not retried, as their method is not idempotent.
-            not_retried_method: "method",
+            not_retried_method: "method-not-idempotent",
             /// Failed requests not retried, as their body was not kept.
-            not_retried_body: "body",
+            not_retried_body: "body-too-large-to-replay",
             /// Failed requests not retried, as a byte of a response had come.
-            not_retried_partial: "partial",
+            not_retried_partial: "partial-response",
             /// Failed requests not retried, as they had used all attempts.
             not_retried_attempts: "attempts",
             /// Failed requests not retried, as the retry budget was exhausted.
             not_retried_budget: "budget",
             /// Failed requests not retried, as there was no other upstream.
-            not_retried_no_upstream: "no-upstream",
+            not_retried_no_upstream: "no-other-upstream",
             /// Failed requests not retried, as they had already taken too long.
             not_retried_deadline: "deadline",
         }

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Statuses;
+use crate::observe::exposition::{Collect, Exposition};
 
 static PLAN: LazyLock<RetryPlan> = LazyLock::new(|| RetryPlan {
     attempts: 1,
@@ -31,6 +32,40 @@ fn tries(upstreams: usize) -> (Tries<'static>, Instant) {
         Tries::new(&PLAN, upstreams, now + Duration::from_secs(15)),
         now,
     )
+}
+
+#[test]
+fn the_log_and_the_metrics_call_a_reason_by_the_same_word() {
+    use NotMade::{Attempts, Body, Budget, Deadline, Method, NoOtherUpstream, Partial};
+    let counters = Counters::default();
+    let shown = |sample: String| {
+        let mut out = Exposition::default();
+        counters.collect(&mut out);
+        let text = out.into_text();
+        assert!(text.contains(&sample), "{sample} is not in:\n{text}");
+    };
+    for why in [
+        Method,
+        Body,
+        Partial,
+        Attempts,
+        Budget,
+        NoOtherUpstream,
+        Deadline,
+    ] {
+        counters.not_retried(why).add(1);
+        shown(format!(
+            "byway_not_retried_total{{reason=\"{}\"}} 1\n",
+            why.word()
+        ));
+    }
+    for outcome in [Outcome::Unsent, Outcome::SentNoByteBack, Outcome::Partial] {
+        counters.retried(outcome).add(1);
+        shown(format!(
+            "byway_retries_total{{after=\"{}\"}} 1\n",
+            outcome.word()
+        ));
+    }
 }
 
 #[test]
