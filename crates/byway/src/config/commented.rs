@@ -62,6 +62,7 @@ fn line(out: &mut String, key: &Key, is_served: bool) {
     let (value, default) = match &key.default {
         Default::Value(value) => (value, String::new()),
         Default::Words(words) => (example, format!(" Default: {words}.")),
+        Default::Unless(other) => (example, format!(" Required, unless `{other}` is given.")),
         Default::Required => (example, " Required.".to_owned()),
     };
     let sign = match key.default {

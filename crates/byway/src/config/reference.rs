@@ -79,6 +79,7 @@ fn default(key: &Key) -> String {
     match &key.default {
         Default::Value(value) => format!("`{value}`"),
         Default::Words(words) => (*words).to_owned(),
+        Default::Unless(other) => format!("required, unless `{other}` is given"),
         Default::Required => "required".to_owned(),
     }
 }

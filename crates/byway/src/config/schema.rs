@@ -49,6 +49,7 @@ fn property(key: &Key) -> Value {
     match &key.default {
         Default::Value(default) => schema["default"] = from_toml(default),
         Default::Words(words) => text += &format!(" Default: {words}."),
+        Default::Unless(other) => text += &format!(" Required, unless `{other}` is given."),
         Default::Required => {}
     }
     schema["description"] = text.into();

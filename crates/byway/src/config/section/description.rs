@@ -49,6 +49,8 @@ pub enum Default {
     Value(String),
     /// Something else.
     Words(&'static str),
+    /// An error, unless this other key is given.
+    Unless(&'static str),
     /// An error.
     Required,
 }
@@ -160,6 +162,20 @@ impl Key {
         Self {
             is_alternative: true,
             ..self.default(words)
+        }
+    }
+
+    /// Without a default: this key or `other` is required.
+    pub(super) fn unless(self, other: &'static str) -> Self {
+        let default = Default::Unless(other);
+        Self { default, ..self }
+    }
+
+    /// As [`Self::unless`], for the later one of the two.
+    pub(super) fn instead(self, other: &'static str) -> Self {
+        Self {
+            is_alternative: true,
+            ..self.unless(other)
         }
     }
 

@@ -16,11 +16,9 @@ keys! {
         name: String, in "a label or a name", example "app",
             default "the target for `tcp`; required for `http`";
         /// The local target, which speaks HTTP.
-        ///
-        /// This or `tcp` is required.
-        http: String, in "a target", example "127.0.0.1:3000", default "`tcp`";
+        http: String, in "a target", example "127.0.0.1:3000", unless "tcp";
         /// The local target, which takes bytes.
-        tcp: String, in "a target", example "127.0.0.1:22", alternative "`http`";
+        tcp: String, in "a target", example "127.0.0.1:22", instead "http";
         /// The Host that the service sees; only with `http`.
         ///
         /// The visitor's own, the target's own, or a name with or without a port;

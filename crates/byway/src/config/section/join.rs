@@ -15,7 +15,7 @@ keys! {
         /// A file whose first line that is not empty is the join string.
         ///
         /// Keeps the secret out of the config.
-        join_file: String, in "a path", example "/etc/byway/join", alternative "`join`";
+        join_file: String, in "a path", example "/etc/byway/join", alternative "none; in place of `join`";
         /// What the link runs over.
         ///
         /// `"auto"`: QUIC, and TLS where that does not get through. QUIC is better on lossy lines;

@@ -54,12 +54,10 @@ keys! {
         /// Without a colon; unique in its section.
         name: String, in "1 to 255 bytes", example "alice", required;
         /// The password.
-        ///
-        /// This or `password_file` is required.
-        password: Secret, in "1 to 255 bytes", example "change me", default "`password_file`";
+        password: Secret, in "1 to 255 bytes", example "change me", unless "password_file";
         /// A file whose first line is the password.
         password_file: String, in "a path", example "/etc/byway/alice",
-            alternative "`password`";
+            instead "password";
     }
 }
 

@@ -9,9 +9,9 @@ use crate::config::secret::Secret;
 keys! {
     /// What happens to which targets.
     ///
-    /// Rules are tried in their order, the first that matches decides. A rule matches if the target
-    /// is in `host`, `suffix` or `cidr` (or none of them is given), its port in `port` and the user
-    /// in `user`.
+    /// Rules are tried in their order, the first that matches decides. A rule matches if all that it
+    /// names does: the target (one of `host`, `suffix` and `cidr`), the port, and in a `[[proxy]]`
+    /// the user.
     pub struct Rule {
         /// What happens to what matches.
         ///
@@ -24,14 +24,16 @@ keys! {
         /// a port 1080, 80 and 443. Required with `action = "via"`, and only then.
         via: Secret, in "a URL", example "socks5://192.0.2.1:1080", alternative "none";
         /// Exact names.
-        host: Vec<String>, in "host names", example ["www.example.com"], default "every target";
+        host: Vec<String>, in "host names", example ["www.example.com"],
+            default "none; a rule without `host`, `suffix` and `cidr` is for every target";
         /// Names with everything below them.
-        suffix: Vec<String>, in "host names", example ["example.com"], default "every target";
+        suffix: Vec<String>, in "host names", example ["example.com"],
+            default "none; see `host`";
         /// Networks and addresses.
         ///
         /// Compared with literal addresses, and with every address that a name resolves to.
         cidr: Vec<String>, in "networks or addresses", example ["10.0.0.0/8"],
-            default "every target";
+            default "none; see `host`";
         /// Ports and ranges of them.
         ///
         /// A range does not open port 25.

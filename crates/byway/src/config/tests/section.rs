@@ -321,3 +321,30 @@ fn a_default_that_is_a_value_is_the_one_of_the_plan() {
         Effective(&defaults).to_string()
     );
 }
+
+/// `http` of an `[[expose]]` once had the default "`tcp`", as if leaving both out meant a value.
+#[test]
+fn a_key_is_not_the_default_of_the_one_that_it_excludes() {
+    fn check(section: &Description) {
+        let of = |name: &str| section.keys().iter().find(|key| key.name == name);
+        for key in section.keys() {
+            match key.default {
+                Default::Unless(other) => {
+                    let other = of(other).unwrap();
+                    assert!(matches!(other.default, Default::Unless(it) if it == key.name));
+                }
+                Default::Words(words) => {
+                    let other = of(words.trim_matches('`'));
+                    let excludes = |other: &Key| other.is_alternative || key.is_alternative;
+                    assert!(!other.is_some_and(excludes), "{}: {words}", key.name);
+                }
+                Default::Value(_) | Default::Required => {}
+            }
+            match &key.shape {
+                Shape::Inline(below) => check(below),
+                _ => key.section().into_iter().for_each(check),
+            }
+        }
+    }
+    check(&File::describe());
+}
