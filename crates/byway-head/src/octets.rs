@@ -68,11 +68,49 @@ pub fn trim_ows(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Checks all bytes without branches, so that the compiler can vectorise the loop, and searches for
-/// the position only if there is an invalid byte.
+/// Checks all bytes first, and searches for the position only if there is an invalid byte.
 fn first_bad(bytes: &[u8], bad: impl Fn(u8) -> bool) -> Option<usize> {
-    if !bytes.iter().fold(false, |any, &byte| any | bad(byte)) {
-        return None;
+    let any = |block: &[u8]| block.iter().fold(false, |any, &byte| any | bad(byte));
+    // Blocks of a fixed length and without branches become vector instructions. The last block of a
+    // length overlaps the one before it, so that no bytes are left over.
+    let found = if let Some(last) = bytes.last_chunk::<16>() {
+        any(last) || bytes.as_chunks::<16>().0.iter().any(|block| any(block))
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        any(first) || any(last)
+    } else {
+        any(bytes)
+    };
+    match found {
+        true => bytes.iter().position(|&byte| bad(byte)),
+        false => None,
     }
-    bytes.iter().position(|&byte| bad(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invalid_byte_is_found_at_every_place_of_every_length() {
+        for len in 0..70 {
+            let mut bytes = vec![b'a'; len];
+            assert_eq!(first_non_value(&bytes), None);
+            for at in 0..len {
+                bytes[at] = 0x7f;
+                assert_eq!(first_non_value(&bytes), Some(at), "of {len}");
+                assert_eq!(first_non_target(&bytes), Some(at), "of {len}");
+                bytes[at] = b'a';
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_has_no_control_byte_but_tabs_and_a_target_is_visible_ascii_without_a_hash() {
+        for byte in 0..=u8::MAX {
+            let is_value = byte == b'\t' || byte >= b' ' && byte != 0x7f;
+            assert_eq!(first_non_value(&[byte]).is_none(), is_value, "{byte}");
+            let is_target = byte.is_ascii_graphic() && byte != b'#';
+            assert_eq!(first_non_target(&[byte]).is_none(), is_target, "{byte}");
+        }
+    }
 }
