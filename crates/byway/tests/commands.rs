@@ -541,8 +541,12 @@ fn explain_without_a_config_answers_for_a_plain_proxy_and_refuses_what_it_cannot
         finished.code == Some(0) && finished.stdout.contains("HTTP 403"),
         "{finished:?}"
     );
-    for question in ["not a url", "http://", "example.com"] {
-        refused(&run(&["explain", question]), &["error: "]);
+    for (question, help) in [
+        ("not a url", "has no port"),
+        ("http://", "is no host"),
+        ("example.com", "or a URL such as http://example.com/"),
+    ] {
+        refused(&run(&["explain", question]), &["error: ", help]);
     }
 }
 

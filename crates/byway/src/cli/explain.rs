@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use byway_dial::BadTarget;
 use clap::Args;
 
 use super::{Common, EXIT_CONFIG, refuse, terminal};
@@ -36,7 +37,15 @@ pub(super) fn run(args: &ExplainArgs, common: &Common) -> ExitCode {
     let question = match Question::parse(&args.url, args.user.as_deref()) {
         Ok(question) => question,
         Err(error) => {
-            terminal::error(error);
+            match error {
+                BadTarget::NoPort(_) => {
+                    terminal::error(format_args!(
+                        "{error}, or a URL such as http://{}/",
+                        args.url
+                    ));
+                }
+                error => terminal::error(error),
+            }
             return ExitCode::from(EXIT_CONFIG);
         }
     };

@@ -4,9 +4,10 @@
 //! Out:   a sentence; if none, the caller falls back to `nearest`.
 //! Never: accepts a key: a hint only names the right one.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use super::nearest::nearest;
 use super::section::description::Description;
 use super::section::{File, Section as _};
 
@@ -77,9 +78,13 @@ pub(super) fn hint(path: &str, key: &str) -> Option<&'static str> {
     })
 }
 
-/// Where `key` belongs, if another section has it.
+/// Where `key`, or the one that was probably meant, belongs, if another section has it.
 pub(super) fn home(key: &str) -> Option<String> {
-    let homes = HOMES.get(key)?;
+    // Short words are near to many.
+    let long = HOMES.keys().copied().filter(|key| key.len() > 5);
+    let (key, homes) = HOMES
+        .get_key_value(key)
+        .or_else(|| HOMES.get_key_value(nearest(key, long)?))?;
     let headings = homes
         .headings
         .split_last()
@@ -102,13 +107,13 @@ struct Homes {
     section: Option<String>,
 }
 
-static HOMES: LazyLock<HashMap<&str, Homes>> = LazyLock::new(|| {
-    let mut homes = HashMap::new();
+static HOMES: LazyLock<BTreeMap<&str, Homes>> = LazyLock::new(|| {
+    let mut homes = BTreeMap::new();
     collect(&File::describe(), "", "the top of the file", &mut homes);
     homes
 });
 
-fn collect(section: &Description, path: &str, heading: &str, homes: &mut HashMap<&str, Homes>) {
+fn collect(section: &Description, path: &str, heading: &str, homes: &mut BTreeMap<&str, Homes>) {
     for key in section.keys() {
         let at = homes.entry(key.name).or_default();
         let Some(below) = key.section() else {

@@ -285,7 +285,8 @@ impl<'t, 'i> TableReader<'t, 'i> {
                     None => format!("known here: {}", self.known.join(", ")),
                 },
             };
-            let message = format!("unknown key `{written}` in {}", self.heading);
+            let place = if self.path.is_empty() { "at" } else { "in" };
+            let message = format!("unknown key `{written}` {place} {}", self.heading);
             self.diagnostics
                 .push(Diagnostic::new(&Place::from(key.span()), message).help(help));
         }

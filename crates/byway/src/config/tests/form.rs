@@ -192,7 +192,11 @@ fn a_key_of_another_section_is_refused_with_the_section_that_it_belongs_to() {
             "[[edge]]\n[edge.limits]\n",
             "`limits` is a section of its own: [limits]",
         ),
-        ("[limits]\nlisen = \"x\"\n", "known here: "),
+        (
+            "[drain]\nhead_timout = \"3s\"\n",
+            "`head_timeout` belongs to [limits]",
+        ),
+        ("[limits]\nfoo = 1\n", "known here: "),
     ] {
         let (message, found) = first(text);
         assert!(message.starts_with("unknown key"), "{message}");
@@ -299,7 +303,7 @@ fn unknown_keys_are_refused_everywhere_with_the_nearest_known_one() {
     assert_eq!(
         shown[0],
         (
-            "unknown key `wokers` in the top of the file",
+            "unknown key `wokers` at the top of the file",
             "did you mean `workers`?"
         )
     );
@@ -310,7 +314,7 @@ fn unknown_keys_are_refused_everywhere_with_the_nearest_known_one() {
             "did you mean `deadline`?"
         )
     );
-    assert_eq!(shown[2].0, "unknown key `colour` in the top of the file");
+    assert_eq!(shown[2].0, "unknown key `colour` at the top of the file");
     assert!(
         shown[2].1.starts_with("known here: workers, drain, dial"),
         "{}",
@@ -322,7 +326,7 @@ fn unknown_keys_are_refused_everywhere_with_the_nearest_known_one() {
 fn a_misspelt_key_is_one_error_and_not_also_a_missing_one() {
     assert_eq!(
         errors("[[edges]]\nlisten = 1\n"),
-        ["1:3 unknown key `edges` in the top of the file"]
+        ["1:3 unknown key `edges` at the top of the file"]
     );
     assert_eq!(
         errors("[[tcp]]\nlistn = \"127.0.0.1:1\"\nto = \"192.0.2.1:1\"\n"),
