@@ -253,6 +253,9 @@ impl<T: Transport> Future for Driver<T> {
                 return Poll::Ready(MuxError::Closed);
             }
             core.set_driver(cx.waker());
+            if core.has_lingering() {
+                core.stop_lingering(Instant::now());
+            }
         }
         // The directions are independent: frames of a peer that does not read are still received.
         let written = this.poll_output(cx);

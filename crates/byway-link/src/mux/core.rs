@@ -47,9 +47,9 @@ const URGENT_BYTES: usize = 256 * 1024;
 /// as many, STOP is sent for the oldest until this many are left.
 pub(crate) const LINGERING_STREAMS: usize = 1024;
 
-/// How long such a stream is kept. Then STOP is sent for it, on TLS with the next stream that is
-/// closed here.
-pub(crate) const LINGER: Duration = Duration::from_secs(60);
+/// How long such a stream is kept. Then STOP is sent for it: what was written to it still arrives,
+/// and it costs the peer no descriptor any more.
+pub(crate) const LINGER: Duration = Duration::from_secs(5);
 
 /// The most bytes that all streams hold together that the peer has opened and that are not accepted
 /// yet. A stream beyond it is refused as [`Busy`](crate::wire::Code::Busy). Enough for 8,192
@@ -548,7 +548,6 @@ impl MuxCore {
         if self.streams.contains_key(&stream) {
             self.linger(stream, now);
         }
-        self.stop_lingering(now);
     }
 
     /// Keeps a stream for a peer that has not finished it yet.
@@ -564,8 +563,14 @@ impl MuxCore {
         }
     }
 
-    /// Stops the streams that have lingered for too long.
-    fn stop_lingering(&mut self, now: Instant) {
+    /// Whether [`stop_lingering`](Self::stop_lingering) may have something to do, now or later.
+    pub(crate) fn has_lingering(&self) -> bool {
+        !self.lingering.is_empty()
+    }
+
+    /// Stops the streams that have lingered for too long. The carrier calls it whenever it runs,
+    /// which is at each ping at the latest.
+    pub(crate) fn stop_lingering(&mut self, now: Instant) {
         while self
             .lingering
             .front()

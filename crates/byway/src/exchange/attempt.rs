@@ -86,13 +86,17 @@ impl<'a> Attempt<'a> {
         timer: &mut LazyTimer,
         moved: &mut Moved,
     ) -> Result<Next, AttemptFailure> {
+        let Destination {
+            authority,
+            slot,
+            single_use,
+        } = destination;
         upstream.write_head(self.exchange.request.framing(), |out| {
-            self.exchange.write_request(out, &destination)
+            self.exchange.write_request(out, &authority)
         })?;
-        if destination.single_use {
+        if single_use {
             upstream.close_after_response();
         }
-        let slot = destination.slot;
         upstream
             .start_over(self.upload)
             .map_err(|error| malformed(Who::Downstream, &error))?;

@@ -373,23 +373,22 @@ impl ExchangeRequest<'_> {
     pub(super) fn write_request(
         &self,
         out: &mut impl HeadOut,
-        to: &Destination,
+        authority: &Arc<str>,
     ) -> Result<(), Fault> {
         let own_host = match self.allowed.outbound() {
             Outbound::Pooled(route) => route.settings.host == HostMode::Upstream,
-            Outbound::Service(_) => !to.authority.is_empty(),
+            Outbound::Service(_) => !authority.is_empty(),
             Outbound::Direct(_) | Outbound::Via(..) | Outbound::Exit(..) => false,
         };
         let host = match (own_host, self.request.host()) {
             (false, Some(host)) => host,
-            _ => to.authority.as_bytes(),
+            _ => authority.as_bytes(),
         };
         let rules = RequestRules {
             target: self.target,
             host,
             forwarded: self.forwarded.copied(),
             upgrade: self.upgrade(),
-            close: to.single_use,
         };
         head::forward_request(out, &self.request, &rules)
             .map_err(|error| malformed(Who::Downstream, &error))

@@ -87,8 +87,6 @@ pub struct RequestRules<'a> {
     pub forwarded: Option<Forwarded<'a>>,
     /// The protocol to upgrade to, if the request names one that is allowed.
     pub upgrade: Option<&'a [u8]>,
-    /// Whether the connection closes after it.
-    pub close: bool,
 }
 
 /// Writes the request head for the upstream.
@@ -132,10 +130,8 @@ pub fn forward_request(
     }
     write_via(out, request.version())?;
     out.framing(request.framing());
-    match (rules.upgrade, rules.close) {
-        (Some(protocol), _) => out.upgrade(protocol)?,
-        (None, true) => out.connection("close"),
-        (None, false) => {}
+    if let Some(protocol) = rules.upgrade {
+        out.upgrade(protocol)?;
     }
     out.end();
     Ok(())

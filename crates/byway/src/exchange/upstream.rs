@@ -51,7 +51,7 @@ pub struct H1Upstream {
     /// How long the connection may be idle after the response; `None` closes it.
     keep: Option<Option<Duration>>,
     /// It closes after this response, as an interim response announced a body, so that the next
-    /// bytes may not begin a message, or because the request said so.
+    /// bytes may not begin a message, or because no other request may use it.
     is_last: bool,
 }
 
@@ -257,7 +257,8 @@ impl Upstream {
         }
     }
 
-    /// Closes the connection after this response, as its request has announced.
+    /// Closes the connection after this response. The upstream is not told: a service that knows
+    /// may close with unread bytes of the request, and such a reset overtakes its response.
     pub fn close_after_response(&mut self) {
         match self {
             Self::H1(h1) => h1.is_last = true,

@@ -333,13 +333,11 @@ fn the_stream_of_a_request_that_is_unsafe_to_repeat_closes_after_it() {
             );
             assert_eq!(visitor.ask(&ask).status(), 200, "{carrier}, {line}");
         }
-        let sent: Vec<_> = origin.requests().split_off(4 * round);
-        let close: Vec<_> = sent.iter().map(|sent| sent.field("Connection")).collect();
-        assert_eq!(
-            close,
-            [Some("close"), None, Some("close"), None],
-            "{carrier}"
-        );
+        // A service that was told to close did so with unread bytes of the request, and that reset
+        // overtook its response.
+        for sent in origin.requests() {
+            assert_eq!(sent.field("Connection"), None, "{sent:?}");
+        }
         // Both GETs used one stream.
         assert_eq!(origin.connections(), 3 * (round + 1), "{carrier}");
         origin.wait_for_ended(3 * round + 2);

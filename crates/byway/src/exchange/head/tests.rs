@@ -19,7 +19,6 @@ fn request_through(text: &str, forwarded: Option<Forwarded<'_>>, upgrade: Option
         host,
         forwarded,
         upgrade,
-        close: false,
     };
     forward_request(&mut HeadWriter(&mut out), &request, &rules).unwrap();
     String::from_utf8(out).unwrap()
