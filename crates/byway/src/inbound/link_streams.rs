@@ -117,10 +117,10 @@ async fn serve_stream(
     link: Link,
     user: Option<Arc<str>>,
 ) {
-    let Some((plan, listener)) = context.plan() else {
+    let Some((plan, frontend)) = context.plan() else {
         return;
     };
-    let (peer, time_limit) = (info.peer, listener.limits.handshake_timeout);
+    let (peer, time_limit) = (info.peer, frontend.limits.handshake_timeout);
     let (open, mut pending_open) = match timeout(time_limit, arrived.asked()).await {
         Ok(Ok(pending_open)) => pending_open,
         Ok(Err(error)) => {
@@ -142,7 +142,7 @@ async fn serve_stream(
         peer: visitor.or(peer),
         ..info
     };
-    let tunnel_log = TunnelLog::new(&context, &info, &listener, user.as_deref(), "LINK");
+    let tunnel_log = TunnelLog::new(&context, &info, &frontend, user.as_deref(), "LINK");
     let target = || match open.service {
         0 => target_of(&open).ok(),
         number => outgoing
@@ -153,7 +153,7 @@ async fn serve_stream(
     let opening = Box::pin(decide_and_open(
         &context,
         &plan,
-        &listener,
+        &frontend,
         &open,
         outgoing.as_deref(),
         peer,
@@ -201,7 +201,7 @@ async fn serve_stream(
             let Ok(Ok(stream)) = timeout(time_limit, answered).await else {
                 return tunnel_log.through(&allowed).client_left();
             };
-            let options = relay_options(context.engine(), &allowed, &listener);
+            let options = relay_options(context.engine(), &allowed, &frontend);
             let tunnel_log = tunnel_log.through(&allowed);
             let tunnel_log = if reports {
                 tunnel_log.without_line()
@@ -236,7 +236,7 @@ fn peer_cancelled() -> Fault {
 async fn decide_and_open(
     context: &ConnectionContext,
     plan: &Arc<Plan>,
-    listener: &FrontendPlan,
+    frontend: &FrontendPlan,
     open: &Open,
     outgoing: Option<&OutgoingLink>,
     peer: Option<SocketAddr>,
@@ -274,7 +274,7 @@ async fn decide_and_open(
     let own = context.live().own_addresses();
     let inquiry = Inquiry {
         plan,
-        role: &listener.role,
+        role: &frontend.role,
         peer,
         user,
         own: &own,
@@ -288,7 +288,7 @@ async fn decide_and_open(
             // Any number of grants may exist.
             Some(grant) => (PermitHolder::Grant(Arc::clone(grant)), false),
             None => (
-                PermitHolder::PublicEnd(Arc::clone(&listener.name)),
+                PermitHolder::PublicEnd(Arc::clone(&frontend.name)),
                 is_only_public_end(plan),
             ),
         };

@@ -22,10 +22,10 @@ use crate::observe::exposition::CONTENT_TYPE;
 pub async fn serve(
     accepted: Accepted,
     context: Arc<ConnectionContext>,
-    listener: Arc<FrontendPlan>,
+    frontend: Arc<FrontendPlan>,
 ) {
     let mut downstream = Conn::new(accepted.stream);
-    let (limits, mut head) = (&listener.limits, RequestParser::default());
+    let (limits, mut head) = (&frontend.limits, RequestParser::default());
     for served in 0..limits.requests_per_connection {
         let Some(head_bytes) =
             next_head(&mut downstream, &mut head, limits, served, &context).await

@@ -20,16 +20,16 @@ pub async fn serve(
     accepted: Accepted,
     context: Arc<ConnectionContext>,
     plan: Arc<Plan>,
-    listener: Arc<FrontendPlan>,
+    frontend: Arc<FrontendPlan>,
 ) {
     let Accepted { stream, info } = accepted;
     let mut downstream = Conn::new(stream);
-    let first = timeout(listener.limits.handshake_timeout, downstream.fill()).await;
+    let first = timeout(frontend.limits.handshake_timeout, downstream.fill()).await;
     if !matches!(first, Ok(Ok(Read::Data(_)))) {
         return downstream.fin_on_drop();
     }
     match downstream.unread().first() {
-        Some(4 | 5) => Box::pin(socks::serve(downstream, info, context, plan, listener)).await,
+        Some(4 | 5) => Box::pin(socks::serve(downstream, info, context, plan, frontend)).await,
         Some(b'A'..=b'Z' | b'a'..=b'z' | b'\r') => {
             Box::pin(h1::serve_egress(downstream, info, context)).await
         }

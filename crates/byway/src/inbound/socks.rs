@@ -33,9 +33,9 @@ pub async fn serve(
     info: ConnectionInfo,
     context: Arc<ConnectionContext>,
     plan: Arc<Plan>,
-    listener: Arc<FrontendPlan>,
+    frontend: Arc<FrontendPlan>,
 ) {
-    let Role::Egress(egress) = &listener.role else {
+    let Role::Egress(egress) = &frontend.role else {
         return;
     };
     let mut session = SocksConnection {
@@ -43,13 +43,13 @@ pub async fn serve(
         info,
         context: &context,
         plan: &plan,
-        listener: &listener,
+        frontend: &frontend,
         egress,
         refused: None,
     };
     // Boxed, so that the memory of the handshake is freed before the relay starts.
     match Box::pin(session.open()).await {
-        Ok(tunnel) => tunnel::relay(session.downstream, tunnel, &info, &context, &listener).await,
+        Ok(tunnel) => tunnel::relay(session.downstream, tunnel, &info, &context, &frontend).await,
         Err(fault) => session.refuse_and_close(&fault).await,
     }
 }
@@ -59,7 +59,7 @@ struct SocksConnection<'a> {
     info: ConnectionInfo,
     context: &'a ConnectionContext,
     plan: &'a Arc<Plan>,
-    listener: &'a FrontendPlan,
+    frontend: &'a FrontendPlan,
     egress: &'a EgressPlan,
     /// The refused request, for the access log.
     refused: Option<SocksRequest>,
@@ -91,7 +91,7 @@ impl Dialect {
 impl SocksConnection<'_> {
     /// From the greeting to an open target, with the success reply queued.
     async fn open(&mut self) -> Result<Tunnel, Fault> {
-        let limit = self.listener.limits.handshake_timeout;
+        let limit = self.frontend.limits.handshake_timeout;
         let socks_request = timeout(limit, self.negotiate()).await.map_err(|_| {
             let detail =
                 format!("the SOCKS handshake was not complete within handshake_timeout, {limit:?}");
@@ -101,7 +101,7 @@ impl SocksConnection<'_> {
             let dialling = pin!(dial(
                 self.context,
                 self.plan,
-                self.listener,
+                self.frontend,
                 self.info.peer,
                 &socks_request
             ));
@@ -265,7 +265,7 @@ impl SocksConnection<'_> {
                 .and_then(|socks_request| socks_request.user.as_deref()),
         );
         let protocol = socks_request.map_or("SOCKS", |socks_request| socks_request.dialect.word());
-        let tunnel_log = TunnelLog::new(self.context, &self.info, self.listener, user, protocol);
+        let tunnel_log = TunnelLog::new(self.context, &self.info, self.frontend, user, protocol);
         tunnel_log.refused(
             socks_request.map(|socks_request| &socks_request.target),
             fault,
@@ -278,7 +278,7 @@ impl SocksConnection<'_> {
 async fn dial(
     context: &ConnectionContext,
     plan: &Arc<Plan>,
-    listener: &FrontendPlan,
+    frontend: &FrontendPlan,
     peer: Option<SocketAddr>,
     socks_request: &SocksRequest,
 ) -> Result<(Dialled, Allowed), Fault> {
@@ -287,7 +287,7 @@ async fn dial(
     let user = socks_request.user.as_ref();
     let inquiry = Inquiry {
         plan,
-        role: &listener.role,
+        role: &frontend.role,
         peer,
         user,
         own: &own,

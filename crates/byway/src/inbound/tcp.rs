@@ -24,14 +24,14 @@ pub async fn serve(
     accepted: Accepted,
     context: Arc<ConnectionContext>,
     plan: Arc<Plan>,
-    listener: Arc<FrontendPlan>,
+    frontend: Arc<FrontendPlan>,
 ) {
     let Accepted { mut stream, info } = accepted;
     let opening = async {
         let own = context.live().own_addresses();
         let inquiry = Inquiry {
             plan: &plan,
-            role: &listener.role,
+            role: &frontend.role,
             peer: info.peer,
             user: None,
             own: &own,
@@ -45,7 +45,7 @@ pub async fn serve(
     match opened {
         // Plain TCP cannot carry an error message: the client gets a reset.
         Err(fault) => {
-            TunnelLog::new(&context, &info, &listener, None, "TCP").refused(None, &fault);
+            TunnelLog::new(&context, &info, &frontend, None, "TCP").refused(None, &fault);
             let Some(line) = context.counters().log_limits.fault(&fault) else {
                 return;
             };
@@ -54,10 +54,10 @@ pub async fn serve(
             );
         }
         Ok::<_, Fault>((dialled, allowed)) => {
-            let options = relay_options(context.engine(), &allowed, &listener);
+            let options = relay_options(context.engine(), &allowed, &frontend);
             // Boxed to keep idle forwards small.
             let tunnel_log =
-                Box::new(TunnelLog::new(&context, &info, &listener, None, "TCP").through(&allowed));
+                Box::new(TunnelLog::new(&context, &info, &frontend, None, "TCP").through(&allowed));
             relay_streams(
                 stream,
                 dialled.stream,

@@ -27,13 +27,13 @@ pub async fn relay(
     tunnel: Tunnel,
     info: &ConnectionInfo,
     context: &ConnectionContext,
-    listener: &FrontendPlan,
+    frontend: &FrontendPlan,
 ) {
-    let deadline = listener.limits.handshake_timeout;
+    let deadline = frontend.limits.handshake_timeout;
     let tunnel_log = TunnelLog::new(
         context,
         info,
-        listener,
+        frontend,
         tunnel.user.as_deref(),
         tunnel.protocol,
     );
@@ -48,7 +48,7 @@ pub async fn relay(
         from_downstream,
         from_upstream: tunnel.early,
     };
-    let options = relay_options(context.engine(), &tunnel.allowed, listener);
+    let options = relay_options(context.engine(), &tunnel.allowed, frontend);
     let tunnel_log = tunnel_log.through(&tunnel.allowed);
     let relay = byway_relay::relay(stream, tunnel.upstream, &options, early);
     match tunnel.slot {
@@ -89,10 +89,10 @@ pub async fn relay_streams(
 
 /// How long a relay may be half-closed and silent, where bytes for its client may be spilled, and
 /// how fast they may be sent.
-pub fn relay_options(engine: &Engine, allowed: &Allowed, listener: &FrontendPlan) -> RelayOptions {
+pub fn relay_options(engine: &Engine, allowed: &Allowed, frontend: &FrontendPlan) -> RelayOptions {
     RelayOptions {
-        half_closed_idle: listener.limits.half_closed_idle,
-        idle: listener.limits.idle,
+        half_closed_idle: frontend.limits.half_closed_idle,
+        idle: frontend.limits.idle,
         spill: spill(engine, allowed),
         limit_up: None,
         limit_down: limit_down(allowed),

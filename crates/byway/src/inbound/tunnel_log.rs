@@ -28,7 +28,7 @@ const PHASE: &str = "relay";
 pub struct TunnelLog<'a> {
     context: &'a ConnectionContext,
     info: &'a ConnectionInfo,
-    listener: &'a FrontendPlan,
+    frontend: &'a FrontendPlan,
     user: Option<&'a str>,
     protocol: &'static str,
     allowed: Option<&'a Allowed>,
@@ -42,14 +42,14 @@ impl<'a> TunnelLog<'a> {
     pub fn new(
         context: &'a ConnectionContext,
         info: &'a ConnectionInfo,
-        listener: &'a FrontendPlan,
+        frontend: &'a FrontendPlan,
         user: Option<&'a str>,
         protocol: &'static str,
     ) -> Self {
         Self {
             context,
             info,
-            listener,
+            frontend,
             user,
             protocol,
             allowed: None,
@@ -141,7 +141,7 @@ impl<'a> TunnelLog<'a> {
     /// Records that there was no relay, because of `fault`. Without a `target`, it is the
     /// listener's own, if it has one.
     pub fn refused(&self, target: Option<&Target>, fault: &Fault) {
-        let target = || match (target, &self.listener.role) {
+        let target = || match (target, &self.frontend.role) {
             (Some(target), _) => target.to_string(),
             (None, Role::Forward(forward)) => forward.to.to_string(),
             (None, Role::Exposed(name)) => name.to_string(),
@@ -172,7 +172,7 @@ impl<'a> TunnelLog<'a> {
         worker_stats.log_buffer.note(&Entry {
             connection: self.info.connection,
             request_id: "",
-            listener: &self.listener.name,
+            listener: &self.frontend.name,
             peer: self.info.peer,
             user: self.user,
             subject: EntrySubject::Tunnel {

@@ -93,7 +93,7 @@ struct RequestJob {
     connection: Box<Http1Connection>,
     text: HeadText,
     plan: Arc<Plan>,
-    listener: Arc<FrontendPlan>,
+    frontend: Arc<FrontendPlan>,
 }
 
 /// A connection whose request was served, and what to do with it.
@@ -107,7 +107,7 @@ impl RequestJob {
     async fn answer(mut self) -> Answered {
         let connection = &mut self.connection;
         let next = connection
-            .answer_request(&self.text, &self.plan, &self.listener)
+            .answer_request(&self.text, &self.plan, &self.frontend)
             .await;
         Answered(self.connection, next)
     }
@@ -134,24 +134,24 @@ impl Http1Connection {
     /// Serves one request after the other. Each is served in pooled memory of the worker, so that
     /// an idle connection takes little.
     async fn serve(mut self: Box<Self>) {
-        let Some((_, mut listener)) = self.view() else {
+        let Some((_, mut frontend)) = self.view() else {
             return Box::pin(self.downstream.lingering_close()).await;
         };
         loop {
-            let arrived = self.next_request(&listener.limits).await;
+            let arrived = self.next_request(&frontend.limits).await;
             // A reload may have come while the connection waited. If its listener was removed, the
             // connection closes, and its client sends the request again.
             let Some((plan, current)) = self.view() else {
                 break;
             };
-            listener = current;
+            frontend = current;
             let next = match arrived {
                 Ok(NextRequest::Request(text)) => {
                     let job = RequestJob {
                         connection: self,
                         text,
                         plan,
-                        listener: Arc::clone(&listener),
+                        frontend: Arc::clone(&frontend),
                     };
                     let Answered(connection, next) =
                         future_pool::start(&FUTURES, job, RequestJob::answer).await;
@@ -159,7 +159,7 @@ impl Http1Connection {
                     next
                 }
                 Ok(NextRequest::Ended) => return Box::pin(self.downstream.fin_and_drop()).await,
-                Err(fault) => self.refuse_head(&fault, &listener),
+                Err(fault) => self.refuse_head(&fault, &frontend),
             };
             match next {
                 Next::KeepAlive => {}
@@ -173,7 +173,7 @@ impl Http1Connection {
                         *tunnel,
                         &info,
                         &self.context,
-                        &listener,
+                        &frontend,
                     ))
                     .await;
                 }
@@ -192,8 +192,8 @@ impl Http1Connection {
             .is_some_and(|(plan, _)| Arc::ptr_eq(plan, &current));
         if !is_current {
             self.view = self.context.plan();
-            if let Some((_, listener)) = &self.view {
-                self.listener_metrics = self.context.worker_stats.listener_metrics(&listener.name);
+            if let Some((_, frontend)) = &self.view {
+                self.listener_metrics = self.context.worker_stats.listener_metrics(&frontend.name);
             }
         }
         self.view.clone()
@@ -294,7 +294,7 @@ impl Http1Connection {
     }
 
     /// Responds to a malformed head. The connection closes, as no message boundary is known.
-    fn refuse_head(&mut self, fault: &Fault, listener: &FrontendPlan) -> Next {
+    fn refuse_head(&mut self, fault: &Fault, frontend: &FrontendPlan) -> Next {
         // The error comes from the client's own bytes and names nothing behind this node.
         let in_detail = true;
         let id = RequestId::random();
@@ -305,7 +305,7 @@ impl Http1Connection {
             head_only: false,
         };
         let mut moved = Moved::begun(Instant::now());
-        let codec = codec_limits(&listener.limits);
+        let codec = codec_limits(&frontend.limits);
         let mut downstream = Downstream::h1(&mut self.downstream, Framed::None, &codec);
         moved.down = answer::queue(&mut downstream, &Answer::Fault(fault), &options);
         moved.status = fault.status();
@@ -313,7 +313,7 @@ impl Http1Connection {
             context: &self.context,
             info: self.info(),
             listener_metrics: &self.listener_metrics,
-            listener,
+            frontend,
         };
         let ending = Ending::of_fault(fault, "request_head");
         request_log.note(None, id.as_str(), &moved, ending);

@@ -94,34 +94,34 @@ pub(super) async fn serve(
     downstream: &mut Downstream<'_>,
     timer: &mut LazyTimer,
 ) -> Next {
-    let header = ReceivedRequest {
+    let received = ReceivedRequest {
         request,
         id: RequestId::random(),
         begun: Instant::now(),
     };
-    let mut moved = Moved::begun(header.begun);
+    let mut moved = Moved::begun(received.begun);
     let action = match &cx.frontend.role {
-        Role::Edge(edge) => edge_action(cx, &header, edge),
-        Role::Egress(egress) => egress_action(cx, &header, egress, &mut moved),
+        Role::Edge(edge) => edge_action(cx, &received, edge),
+        Role::Egress(egress) => egress_action(cx, &received, egress, &mut moved),
         // A reload has turned the listener into one of another role: these bytes are not meant for
         // it.
         _ => return Next::Close,
     };
     // By reference: moved, it would be in the future of the request twice.
     let served = match &action {
-        Ok(action) => perform(cx, &header, downstream, timer, action, &mut moved).await,
+        Ok(action) => perform(cx, &received, downstream, timer, action, &mut moved).await,
         Err(fault) => Err(fault.clone()),
     };
-    conclude(cx, &header, downstream, served, &mut moved).await
+    conclude(cx, &received, downstream, served, &mut moved).await
 }
 
 /// The guards of an edge, and policy.
 fn edge_action<'r>(
     cx: &RequestContext<'r>,
-    header: &'r ReceivedRequest<'_>,
+    received: &'r ReceivedRequest<'_>,
     edge: &EdgePlan,
 ) -> Result<Action<'r>, Fault> {
-    let request = &header.request;
+    let request = &received.request;
     guards::refuse_connect(request)?;
     guards::refuse_loop(request)?;
     if max_forwards::end_here(request)? {
@@ -147,7 +147,7 @@ fn edge_action<'r>(
             peer: cx.peer_text.map(IpText::as_str),
             trusted,
             proto: "http",
-            request_id: header.id.as_str(),
+            request_id: received.id.as_str(),
         }),
     })
 }
@@ -155,11 +155,11 @@ fn edge_action<'r>(
 /// The guards of an egress, and policy.
 fn egress_action<'r>(
     cx: &RequestContext<'r>,
-    header: &'r ReceivedRequest<'_>,
+    received: &'r ReceivedRequest<'_>,
     egress: &EgressPlan,
     moved: &mut Moved,
 ) -> Result<Action<'r>, Fault> {
-    let request = &header.request;
+    let request = &received.request;
     let user = credentials::authenticate(request, egress, cx.connection.counters())?;
     moved.timing.user.clone_from(&user);
     guards::refuse_loop(request)?;
@@ -171,7 +171,7 @@ fn egress_action<'r>(
     let allowed = decided.inspect_err(|_| {
         cx.connection.counters().denied.add(1);
     })?;
-    if header.is_connect() {
+    if received.is_connect() {
         return Ok(Action::Tunnel(allowed));
     }
     Ok(Action::Exchange {
@@ -207,7 +207,7 @@ fn decide(
 /// Does what was permitted.
 async fn perform(
     cx: &RequestContext<'_>,
-    header: &ReceivedRequest<'_>,
+    received: &ReceivedRequest<'_>,
     downstream: &mut Downstream<'_>,
     timer: &mut LazyTimer,
     action: &Action<'_>,
@@ -215,10 +215,10 @@ async fn perform(
 ) -> Result<Next, Fault> {
     let engine = cx.connection.engine();
     match action {
-        Action::LastHop => Ok(respond(cx, header, downstream, Answer::LastHop, moved).await),
+        Action::LastHop => Ok(respond(cx, received, downstream, Answer::LastHop, moved).await),
         Action::Tunnel(allowed) => {
             let user = moved.timing.user.clone();
-            let opened = connect::open(engine, downstream, &header.request, allowed, user).await;
+            let opened = connect::open(engine, downstream, &received.request, allowed, user).await;
             opened.map(Next::Tunnel)
         }
         Action::Exchange {
@@ -233,7 +233,7 @@ async fn perform(
             let exchange = ExchangeRequest {
                 engine,
                 pool: &cx.connection.pool,
-                request: header.request,
+                request: received.request,
                 route_state: engine.route_states.state_for(allowed.outbound()),
                 client: *client,
                 allowed,
@@ -248,7 +248,7 @@ async fn perform(
                 filter: response_filter(),
                 scope: &cx.connection.scope,
                 is_last: cx.is_last,
-                begun: header.begun,
+                begun: received.begun,
             };
             forward(&exchange, downstream, timer, moved).await
         }
@@ -268,14 +268,14 @@ use crate::testing::response_filter;
 /// the connection.
 async fn conclude(
     cx: &RequestContext<'_>,
-    header: &ReceivedRequest<'_>,
+    received: &ReceivedRequest<'_>,
     downstream: &mut Downstream<'_>,
     served: Result<Next, Fault>,
     moved: &mut Moved,
 ) -> Next {
     let next = match served {
         // Its log line is written at its end.
-        Ok(Next::Tunnel(tunnel)) if header.is_connect() => {
+        Ok(Next::Tunnel(tunnel)) if received.is_connect() => {
             cx.listener_metrics.note(200, 0, 0);
             return Next::Tunnel(tunnel);
         }
@@ -290,19 +290,19 @@ async fn conclude(
         }
         Err(fault) => {
             let answer = Answer::Fault(&fault);
-            let next = respond(cx, header, downstream, answer, moved).await;
-            record(cx, header, moved, Some(&fault));
+            let next = respond(cx, received, downstream, answer, moved).await;
+            record(cx, received, moved, Some(&fault));
             return next;
         }
     };
-    record(cx, header, moved, next.fault());
+    record(cx, received, moved, next.fault());
     next
 }
 
 /// Counts and logs a request that has ended.
 fn record(
     cx: &RequestContext<'_>,
-    header: &ReceivedRequest<'_>,
+    received: &ReceivedRequest<'_>,
     moved: &Moved,
     fault: Option<&Fault>,
 ) {
@@ -315,32 +315,32 @@ fn record(
         context: cx.connection,
         info: cx.info,
         listener_metrics: cx.listener_metrics,
-        listener: cx.frontend,
+        frontend: cx.frontend,
     };
-    request_log.note(Some(&header.request), header.id.as_str(), moved, ending);
+    request_log.note(Some(&received.request), received.id.as_str(), moved, ending);
     // Every successful request passes here: no clock is read and nothing is formatted for a line
     // that is not enabled.
     if fault.is_none() && !tracing::enabled!(tracing::Level::DEBUG) {
         return;
     }
     let (method, target) = (
-        peer_text(header.request.method()),
-        peer_text(header.request.target()),
+        peer_text(received.request.method()),
+        peer_text(received.request.target()),
     );
     let (peer, listener) = (
         cx.info.peer.map(tracing::field::display),
         &*cx.connection.address,
     );
-    let took_us = header.begun.elapsed().as_micros() as u64;
+    let took_us = received.begun.elapsed().as_micros() as u64;
     match fault {
         None => tracing::debug!(
-            peer, %listener, request = header.id.as_str(), status = moved.status,
+            peer, %listener, request = received.id.as_str(), status = moved.status,
             up = moved.up, down = moved.down, took_us, "{method} {target}"
         ),
         // Errors of clients are counted. One line each would let any client fill the log.
         Some(fault) if fault.who == Who::Downstream => {
             tracing::debug!(
-                peer, %listener, request = header.id.as_str(), status = fault.status(),
+                peer, %listener, request = received.id.as_str(), status = fault.status(),
                 class = fault.reason.word(), up = moved.up, down = moved.down, took_us, "{method} {target}: {fault}"
             );
         }
@@ -351,7 +351,7 @@ fn record(
                 return;
             };
             tracing::info!(
-                peer, %listener, request = header.id.as_str(), status = fault.status(),
+                peer, %listener, request = received.id.as_str(), status = fault.status(),
                 who = fault.who.word(), class = fault.reason.word(), upstream = moved.timing.upstream.as_deref(),
                 up = moved.up, down = moved.down, took_us, retries = moved.retries, not_retried = moved.timing.not_retried,
                 left_out = line.left_out,

@@ -24,8 +24,8 @@ pub struct RequestLog<'a> {
     pub info: ConnectionInfo,
     /// Where the requests of its listener are counted.
     pub listener_metrics: &'a ListenerMetrics,
-    /// Its listener.
-    pub listener: &'a FrontendPlan,
+    /// Name and limits of its connections.
+    pub frontend: &'a FrontendPlan,
 }
 
 impl RequestLog<'_> {
@@ -42,7 +42,7 @@ impl RequestLog<'_> {
         let entry = Entry {
             connection: self.info.connection,
             request_id: id,
-            listener: &self.listener.name,
+            listener: &self.frontend.name,
             peer: self.info.peer,
             user: timing.user.as_deref(),
             subject: request.map_or(EntrySubject::Unreadable, |request| EntrySubject::Request {

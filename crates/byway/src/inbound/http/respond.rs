@@ -17,19 +17,19 @@ use crate::fault::{Fault, Reason, Who};
 /// Sends the response to a request of which nothing was answered yet.
 pub(super) async fn respond(
     cx: &RequestContext<'_>,
-    header: &ReceivedRequest<'_>,
+    received: &ReceivedRequest<'_>,
     downstream: &mut Downstream<'_>,
     answer: Answer<'_>,
     moved: &mut Moved,
 ) -> Next {
     // Bytes after a CONNECT may have been sent early and be meant for the far side; they are not a
     // request.
-    let close = header.is_connect() || must_close(cx, header);
+    let close = received.is_connect() || must_close(cx, received);
     let options = ResponseOptions {
-        request_id: header.id.as_str(),
+        request_id: received.id.as_str(),
         in_detail: matches!(cx.frontend.role, Role::Egress(_)),
         close,
-        head_only: header.request.method() == b"HEAD",
+        head_only: received.request.method() == b"HEAD",
     };
     let body_bytes = answer::queue(downstream, &answer, &options);
     let sent = timeout(cx.frontend.limits.body_progress, downstream.flush()).await;
@@ -46,9 +46,9 @@ pub(super) async fn respond(
 
 /// An unread body would have to be read before the next request: if there is one, the connection
 /// closes.
-fn must_close(cx: &RequestContext<'_>, header: &ReceivedRequest<'_>) -> bool {
-    header.request.framing().has_body()
-        || !header.request.keep_alive()
+fn must_close(cx: &RequestContext<'_>, received: &ReceivedRequest<'_>) -> bool {
+    received.request.framing().has_body()
+        || !received.request.keep_alive()
         || cx.is_last
         || cx.connection.scope.is_draining()
 }
