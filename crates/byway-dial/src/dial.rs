@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::error::{DialError, FailureRank};
 use crate::happy::{self, AttemptDelays, Family, Lost};
 use crate::keepalive;
-use crate::resolve::{Asker, ResolveError, Resolver};
+use crate::resolve::{ClientId, ResolveError, Resolver};
 use crate::rules::{AddressRules, CheckedAddr, Denied, Reason};
 use crate::stream::Stream;
 use crate::target::{HostName, Target};
@@ -90,7 +90,7 @@ impl Default for Options {
 #[derive(Clone)]
 pub struct Dialler {
     resolver: Resolver,
-    asker: Asker,
+    client: ClientId,
     options: Options,
     segment_bytes: Option<u32>,
     spare: Arc<Semaphore>,
@@ -121,7 +121,7 @@ impl Dialler {
         let parent_tls = ParentTls::lazy(TlsOptions::default());
         Self {
             resolver,
-            asker: Asker::Own,
+            client: ClientId::Own,
             options,
             segment_bytes: None,
             spare,
@@ -146,10 +146,10 @@ impl Dialler {
         Self { spare, ..self }
     }
 
-    /// Counts the look-ups of this dialler against the share of `asker`, who named the targets.
+    /// Counts the look-ups of this dialler against the share of `client`, who named the targets.
     /// Default: the program itself.
-    pub fn on_behalf_of(self, asker: Asker) -> Self {
-        Self { asker, ..self }
+    pub fn on_behalf_of(self, client: ClientId) -> Self {
+        Self { client, ..self }
     }
 
     /// Sets the TLS policy for `https` parents. Its application protocols are ignored: `http/1.1`
@@ -226,7 +226,7 @@ impl Dialler {
         name: &HostName,
         port: u16,
     ) -> Result<Vec<SocketAddr>, DialError> {
-        match self.resolver.resolve_for(name, &self.asker).await {
+        match self.resolver.resolve_for(name, &self.client).await {
             Ok(found) => Ok(found.iter().map(|ip| SocketAddr::new(*ip, port)).collect()),
             Err(error) => Err(unresolved(name.clone(), error)),
         }

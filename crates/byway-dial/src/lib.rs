@@ -51,7 +51,7 @@ pub use happy::Family;
 pub use no_proxy::{BadEntry, NoProxy};
 pub use parent::{BadParent, Parent, ParentError, Scheme};
 pub use resolve::{
-    Addresses, Asker, DnsFiles, Lookup, LookupPermit, ResolveError, Resolved, Resolver,
+    Addresses, ClientId, DnsFiles, Lookup, LookupPermit, ResolveError, Resolved, Resolver,
     system_only_modules,
 };
 pub use route::{NoRoute, Purpose, Route, Routing};

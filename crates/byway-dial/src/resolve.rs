@@ -38,7 +38,7 @@ use self::lookup_queue::LookupQueue;
 use crate::target::HostName;
 
 pub use self::files::DnsFiles;
-pub use self::lookup_queue::{Asker, LookupPermit};
+pub use self::lookup_queue::{ClientId, LookupPermit};
 pub use self::nsswitch::system_only_modules;
 
 /// How long one look-up may take, including its wait for a permit.
@@ -48,7 +48,7 @@ const STALE_AFTER: Duration = Duration::from_millis(1800);
 /// How many addresses of one name are used.
 const ADDRESSES_MAX: usize = 64;
 
-/// The addresses of a name, shared by all askers.
+/// The addresses of a name, shared by all clients.
 pub type Addresses = Arc<[IpAddr]>;
 
 /// A source of addresses: DNS servers, the system, or a table in a test.
@@ -68,7 +68,7 @@ pub trait Lookup: Send + Sync {
         0
     }
 
-    /// Whether names of [`Asker::Own`] use the search list (`search` of `resolv.conf`) and those of
+    /// Whether names of [`ClientId::Own`] use the search list (`search` of `resolv.conf`) and those of
     /// others are absolute, so that one name may have two answers.
     fn searches(&self) -> bool {
         false
@@ -127,7 +127,7 @@ pub enum ResolveError {
 /// Resolves names, with a cache of 4,096 names, one query at a time for each name and a deadline of
 /// 5 s. Cheap to clone; clones share everything.
 ///
-/// Running look-ups are divided between users ([`Asker`]): each has at most an eighth of them, and
+/// Running look-ups are divided between users ([`ClientId`]): each has at most an eighth of them, and
 /// the next permit goes to the user with the fewest, so that unanswered names delay only their own
 /// user. When the cache is full, the user with the most names in it loses the oldest of them.
 ///
@@ -138,7 +138,7 @@ pub struct Resolver(Arc<Inner>);
 impl Resolver {
     /// Queries the DNS servers in `/etc/resolv.conf`, after `/etc/hosts`; both are read again when
     /// they change. Sockets and timers belong to `runtime`, which must have them enabled. It starts
-    /// no thread. It starts a task only for a look-up whose askers got expired addresses; the task
+    /// no thread. It starts a task only for a look-up whose clients got expired addresses; the task
     /// ends with the look-up.
     ///
     /// At most 128 look-ups run at once, with up to four sockets for each address family. They end
@@ -200,7 +200,7 @@ impl Resolver {
     /// # Errors
     /// [`ResolveError`].
     pub async fn resolve(&self, name: &HostName) -> Result<Addresses, ResolveError> {
-        self.resolve_for(name, &Asker::Own).await
+        self.resolve_for(name, &ClientId::Own).await
     }
 
     /// The addresses of `name`, at least one. Answers are cached for their lifetime, at least 1 s
@@ -216,7 +216,7 @@ impl Resolver {
     pub async fn resolve_for(
         &self,
         name: &HostName,
-        asker: &Asker,
+        client: &ClientId,
     ) -> Result<Addresses, ResolveError> {
         if is_localhost(name) {
             return Ok(Arc::new([
@@ -224,12 +224,12 @@ impl Resolver {
                 IpAddr::V4(Ipv4Addr::LOCALHOST),
             ]));
         }
-        let key = self.0.key(name, asker);
+        let key = self.0.key(name, client);
         match self.0.find(&key) {
             Found::Fresh(answer) => answer,
-            Found::Nothing => self.0.ask(&key, asker).await,
+            Found::Nothing => self.0.ask(&key, client).await,
             Found::Stale(stale) => {
-                let mut query = std::pin::pin!(self.0.ask(&key, asker));
+                let mut query = std::pin::pin!(self.0.ask(&key, client));
                 match timeout(STALE_AFTER, query.as_mut()).await {
                     Ok(answer @ (Ok(_) | Err(ResolveError::NotFound))) => answer,
                     Ok(Err(_)) => Ok(stale),
@@ -296,10 +296,10 @@ enum Known {
 }
 
 impl Inner {
-    fn key(&self, name: &HostName, asker: &Asker) -> Key {
+    fn key(&self, name: &HostName, client: &ClientId) -> Key {
         Key {
             name: name.clone(),
-            is_absolute: self.lookup.searches() && *asker != Asker::Own,
+            is_absolute: self.lookup.searches() && *client != ClientId::Own,
         }
     }
 
@@ -313,29 +313,29 @@ impl Inner {
         state.cache.find(key, Instant::now())
     }
 
-    /// Joins the running query for `name`, or starts one once this asker has a permit. Only running
-    /// queries are shared between askers: no asker waits in the queue of another. Takes at most
+    /// Joins the running query for `name`, or starts one once this client has a permit. Only running
+    /// queries are shared between clients: no client waits in the queue of another. Takes at most
     /// [`DEADLINE`].
-    async fn ask(self: &Arc<Self>, key: &Key, asker: &Asker) -> LookupResult {
-        // Whether a permit of this asker was revoked; those of others do not count.
+    async fn ask(self: &Arc<Self>, key: &Key, client: &ClientId) -> LookupResult {
+        // Whether a permit of this client was revoked; those of others do not count.
         let (mut has_permit, mut was_ended) = (false, false);
         let deadline = Instant::now() + DEADLINE;
-        let mut without_permit = match asker {
+        let mut without_permit = match client {
             // The program itself has no limit: it waits only behind names that are not answered.
-            Asker::Own => ResolveError::Timeout,
-            Asker::User(_) | Asker::Peer(_) => ResolveError::Busy,
+            ClientId::Own => ResolveError::Timeout,
+            ClientId::User(_) | ClientId::Peer(_) => ResolveError::Busy,
         };
         loop {
             let under_way = self.state.lock().shared_lookup(key);
             let shared_lookup = match under_way {
                 Some(shared_lookup) => shared_lookup,
                 None => {
-                    let permit = match timeout_at(deadline, self.queue.take(asker, was_ended)).await
-                    {
-                        Ok(Ok(permit)) if Instant::now() < deadline => permit,
-                        Ok(Err(_)) => return Err(ResolveError::Busy),
-                        Ok(Ok(_)) | Err(_) => return Err(without_permit),
-                    };
+                    let permit =
+                        match timeout_at(deadline, self.queue.take(client, was_ended)).await {
+                            Ok(Ok(permit)) if Instant::now() < deadline => permit,
+                            Ok(Err(_)) => return Err(ResolveError::Busy),
+                            Ok(Ok(_)) | Err(_) => return Err(without_permit),
+                        };
                     has_permit = true;
                     match self.known_or_shared(key, permit) {
                         Known::Answer(answer) => return answer,
@@ -355,7 +355,7 @@ impl Inner {
             if answer != Err(ResolveError::Busy) {
                 return answer;
             }
-            // The look-up was cancelled for another asker: each waiter queues again for itself.
+            // The look-up was cancelled for another client: each waiter queues again for itself.
             was_ended = has_permit;
             // The name was queried, without an answer so far.
             without_permit = ResolveError::Timeout;
@@ -405,7 +405,7 @@ impl Inner {
     }
 
     /// One query, with its deadline and bookkeeping. Its waiters poll it. [`ResolveError::Busy`]:
-    /// it was cancelled for another asker.
+    /// it was cancelled for another client.
     fn query(
         self: Arc<Self>,
         key: Key,
@@ -413,7 +413,7 @@ impl Inner {
         version: u64,
     ) -> BoxFuture<'static, LookupResult> {
         let runtime = self.runtime.clone();
-        let asker = permit.asker().clone();
+        let client = permit.client().clone();
         let query = Box::pin(async move {
             let end = permit.end();
             let lookup = timeout(DEADLINE, self.lookup.lookup(key.name.clone(), permit));
@@ -423,7 +423,7 @@ impl Inner {
                 found = lookup => found.unwrap_or(Err(ResolveError::Timeout)),
                 () = end => Err(ResolveError::Busy),
             };
-            self.settle(&key, &asker, found, version)
+            self.settle(&key, &client, found, version)
         });
         Box::pin(Within { runtime, query })
     }
@@ -431,7 +431,7 @@ impl Inner {
     fn settle(
         &self,
         key: &Key,
-        asker: &Asker,
+        client: &ClientId,
         found: Result<Resolved, ResolveError>,
         version: u64,
     ) -> LookupResult {
@@ -442,7 +442,7 @@ impl Inner {
         if state.version != version {
             return answer;
         }
-        state.cache.keep(key, asker, &answer, ttl, Instant::now());
+        state.cache.keep(key, client, &answer, ttl, Instant::now());
         match answer {
             Ok(_) | Err(ResolveError::NotFound) => answer,
             Err(error) => state.cache.use_stale(key, Instant::now()).ok_or(error),
@@ -466,7 +466,7 @@ fn usable(found: Resolved) -> LookupResult {
 }
 
 /// A query whose sockets and timers belong to the resolver's runtime and not to that of the task
-/// that polls it: the first asker's runtime may end earlier.
+/// that polls it: the first client's runtime may end earlier.
 struct Within {
     runtime: Handle,
     query: BoxFuture<'static, LookupResult>,

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::SocketAddr;
 use std::sync::OnceLock;
 
-use byway_dial::Asker;
+use byway_dial::ClientId;
 
 use crate::node_budget::Holder;
 use crate::wire::Open;
@@ -57,7 +57,7 @@ impl ClientKey {
         open.visitor
             .parse::<SocketAddr>()
             .map_or(Self::UNKNOWN, |visitor| {
-                Self::of(&(peer, Asker::peer(visitor.ip())))
+                Self::of(&(peer, ClientId::peer(visitor.ip())))
             })
     }
 }

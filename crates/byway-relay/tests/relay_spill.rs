@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use byway_dial::{Asker, Broken, Read, Stream};
+use byway_dial::{Broken, ClientId, Read, Stream};
 use byway_relay::{
     DrainError, Drained, Early, End, EndKind, FairPermits, Outflow, RelayCounters, RelayOptions,
     Side, SpillBudget, SpillOptions, SpillPool, relay,
@@ -267,7 +267,7 @@ async fn a_user_whose_readers_pause_leaves_disk_to_another_user() {
     let mut relays = JoinSet::new();
     let mut relayed = |name: &str| {
         let spill = SpillOptions {
-            user: Asker::User(name.into()),
+            user: ClientId::User(name.into()),
             ..bench.spill()
         };
         let options = RelayOptions {
@@ -493,7 +493,7 @@ async fn streams_without_a_permit_for_a_spill_file_wait_for_their_readers_and_lo
     let mut begin = |user: &str, flow: usize| {
         let ((near_down, down), (near_up, up)) = (pipe::pair_of(65_536), pipe::pair_of(65_536));
         let mut options = bench.options.clone();
-        options.spill.as_mut().unwrap().user = Asker::User(user.into());
+        options.spill.as_mut().unwrap().user = ClientId::User(user.into());
         relays.spawn(async move {
             let (down, up) = (near_down.into_stream(), near_up.into_stream());
             relay(down, up, &options, Early::default()).await
@@ -565,7 +565,7 @@ async fn a_stream_whose_reader_is_paused_gets_its_file_once_a_permit_is_free() {
     let budget = SpillBudget::of(1 << 30).with_files(files.clone());
     let spill = bench.options.spill.as_mut().unwrap();
     spill.pool = start(bench.directory.path(), budget);
-    let permit = files.take(&Asker::User("eve".into()), false).unwrap();
+    let permit = files.take(&ClientId::User("eve".into()), false).unwrap();
     let ((near_down, down), (near_up, up)) = (pipe::pair_of(4096), pipe::pair_of(65_536));
     down.control().pause_reads();
     let (near_down, near_up) = (near_down.into_stream(), near_up.into_stream());

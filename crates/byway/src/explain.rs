@@ -235,7 +235,7 @@ fn checked_addresses(
         .build()
         .map_err(|error| Fault::new(Who::Us, Reason::Internal, format!("no runtime: {error}")))?;
     let resolver = engine::resolver(plan, runtime.handle());
-    let dialler: Dialler = engine::dialler(plan, resolver).on_behalf_of(allowed.asker().clone());
+    let dialler: Dialler = engine::dialler(plan, resolver).on_behalf_of(allowed.client().clone());
     let checked = runtime.block_on(dialler.addresses(target, allowed.rules()));
     let checked = checked.map_err(|error| Fault::dialling(target, error))?;
     Ok(checked

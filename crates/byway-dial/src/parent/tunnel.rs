@@ -10,7 +10,7 @@ use super::dialogue::Dialogue;
 use super::{Parent, ParentError, Scheme};
 use crate::dial::{Dialled, Dialler, check_all};
 use crate::error::DialError;
-use crate::resolve::Asker;
+use crate::resolve::ClientId;
 use crate::rules::{AddressRules, CheckedAddr};
 use crate::target::Target;
 use crate::tls::ServerName;
@@ -79,7 +79,7 @@ impl Dialler {
     async fn reach(&self, parent: &Parent) -> Result<Dialled, ParentError> {
         let dial = |error| ParentError::Dial(Box::new(error));
         // The operator configured the parent's name, so its look-up counts as the program's own.
-        let own = self.clone().on_behalf_of(Asker::Own);
+        let own = self.clone().on_behalf_of(ClientId::Own);
         let mut dialled = own
             .open(&parent.at, &AddressRules::open())
             .await

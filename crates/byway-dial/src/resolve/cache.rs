@@ -1,8 +1,8 @@
 //! Cache: answers by name, with their lifetimes.
 //!
-//! In:    answers with their lifetimes, the asker of each, and the time.
+//! In:    answers with their lifetimes, the client of each, and the time.
 //! Out:   a fresh answer, or expired addresses as a fallback.
-//! Never: holds more than a fixed number of names. When it is full, the asker with the most names
+//! Never: holds more than a fixed number of names. When it is full, the client with the most names
 //!        loses its oldest one, so that one user cannot evict the names of others.
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Addresses, Asker, Key, LookupResult, ResolveError};
+use super::{Addresses, ClientId, Key, LookupResult, ResolveError};
 
 /// The lifetime of an answer without one, as with `getaddrinfo` and `/etc/hosts`.
 pub(super) const POSITIVE_TTL: Duration = Duration::from_secs(30);
@@ -39,9 +39,9 @@ pub(super) enum Found {
 #[derive(Default)]
 pub(super) struct Cache {
     entries: HashMap<Key, Entry>,
-    /// The names that count against each asker, by insertion, the oldest first. Each asker here has
+    /// The names that count against each client, by insertion, the oldest first. Each client here has
     /// at least one.
-    shares: HashMap<Asker, BTreeMap<u64, Key>>,
+    shares: HashMap<ClientId, BTreeMap<u64, Key>>,
     insertions: u64,
 }
 
@@ -49,8 +49,8 @@ struct Entry {
     answer: LookupResult,
     fresh_until: Instant,
     stale_until: Instant,
-    /// The asker that it counts against: the first one, even if another renews it.
-    asker: Asker,
+    /// The client that it counts against: the first one, even if another renews it.
+    client: ClientId,
     insertion: u64,
 }
 
@@ -67,12 +67,12 @@ impl Cache {
         }
     }
 
-    /// Caches `answer`, which was looked up for `asker`, for `ttl`, or for the default time of its
+    /// Caches `answer`, which was looked up for `client`, for `ttl`, or for the default time of its
     /// kind if the lifetime is unknown.
     pub(super) fn keep(
         &mut self,
         name: &Key,
-        asker: &Asker,
+        client: &ClientId,
         answer: &LookupResult,
         ttl: Option<Duration>,
         now: Instant,
@@ -92,11 +92,11 @@ impl Cache {
             answer: answer.clone(),
             fresh_until,
             stale_until: fresh_until + stale,
-            asker: earlier.map_or_else(|| asker.clone(), |earlier| earlier.asker),
+            client: earlier.map_or_else(|| client.clone(), |earlier| earlier.client),
             insertion: self.insertions,
         };
         self.shares
-            .entry(entry.asker.clone())
+            .entry(entry.client.clone())
             .or_default()
             .insert(entry.insertion, name.clone());
         self.entries.insert(name.clone(), entry);
@@ -105,16 +105,16 @@ impl Cache {
 
     fn remove(&mut self, name: &Key) -> Option<Entry> {
         let entry = self.entries.remove(name)?;
-        if let Some(share) = self.shares.get_mut(&entry.asker) {
+        if let Some(share) = self.shares.get_mut(&entry.client) {
             share.remove(&entry.insertion);
             if share.is_empty() {
-                self.shares.remove(&entry.asker);
+                self.shares.remove(&entry.client);
             }
         }
         Some(entry)
     }
 
-    /// Removes the oldest name of the asker with the most names.
+    /// Removes the oldest name of the client with the most names.
     fn evict(&mut self) -> bool {
         let largest = self.shares.values().max_by_key(|share| share.len());
         let Some(name) = largest.and_then(|share| share.values().next()).cloned() else {
@@ -169,7 +169,7 @@ mod tests {
         for n in 0..=NAMES_MAX {
             cache.keep(
                 &name(&format!("n{n}.example")),
-                &Asker::Own,
+                &ClientId::Own,
                 &answer(),
                 None,
                 now,
@@ -191,10 +191,10 @@ mod tests {
         let now = Instant::now();
         let mut cache = Cache::default();
         for _ in 0..10 * NAMES_MAX {
-            cache.keep(&name("a.example"), &Asker::Own, &answer(), None, now);
+            cache.keep(&name("a.example"), &ClientId::Own, &answer(), None, now);
         }
         assert_eq!(
-            (cache.entries.len(), cache.shares[&Asker::Own].len()),
+            (cache.entries.len(), cache.shares[&ClientId::Own].len()),
             (1, 1)
         );
     }
@@ -206,7 +206,7 @@ mod tests {
         for (ttl, kept) in [(0, 1), (1, 1), (60, 60), (1_000_000, 3600)] {
             cache.keep(
                 &name("a.example"),
-                &Asker::Own,
+                &ClientId::Own,
                 &answer(),
                 Some(Duration::from_secs(ttl)),
                 now,
@@ -231,7 +231,7 @@ mod tests {
     async fn expired_addresses_are_used_for_an_hour_and_not_longer() {
         let now = Instant::now();
         let mut cache = Cache::default();
-        cache.keep(&name("a.example"), &Asker::Own, &answer(), None, now);
+        cache.keep(&name("a.example"), &ClientId::Own, &answer(), None, now);
         let end = now + POSITIVE_TTL + STALE;
         assert!(
             cache
@@ -250,9 +250,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_asker_that_renews_the_name_of_another_does_not_own_it() {
+    async fn a_client_that_renews_the_name_of_another_does_not_own_it() {
         let now = Instant::now();
-        let [alice, bob] = ["alice", "bob"].map(|user| Asker::User(user.into()));
+        let [alice, bob] = ["alice", "bob"].map(|user| ClientId::User(user.into()));
         let mut cache = Cache::default();
         cache.keep(&name("of.bob"), &bob, &answer(), None, now);
         cache.keep(&name("of.bob"), &alice, &answer(), None, now);

@@ -26,7 +26,7 @@ use super::conf::Conf;
 use super::files::{DnsFiles, Files, Settings};
 use super::message::RecordType;
 use super::question::{Failure, Question, Records};
-use super::{Asker, Lookup, LookupPermit, ResolveError, Resolved, server};
+use super::{ClientId, Lookup, LookupPermit, ResolveError, Resolved, server};
 use crate::target::HostName;
 
 /// How many look-ups may run at once.
@@ -81,7 +81,7 @@ impl Lookup for DnsLookup {
         next_server: LookupPermit,
     ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
         let ((_, settings), shared) = (self.files.now(), Arc::clone(&self.shared));
-        let is_absolute = *next_server.asker() != Asker::Own;
+        let is_absolute = *next_server.client() != ClientId::Own;
         Box::pin(async move {
             let _permit = next_server;
             look_up(&settings, &shared, &name, is_absolute).await

@@ -1,8 +1,8 @@
-//! Lookup queue: limits running look-ups and chooses the next asker.
+//! Lookup queue: limits running look-ups and chooses the next client.
 //!
-//! In:    the asker of each look-up.
+//! In:    the client of each look-up.
 //! Out:   a [`LookupPermit`], which counts as one running look-up until it is dropped.
-//! Never: gives one asker more than its share, or delays an asker by the queue length of another.
+//! Never: gives one client more than its share, or delays a client by the queue length of another.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -14,30 +14,30 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-/// How many look-ups of one asker may wait for a permit; more are refused at once.
+/// How many look-ups of one client may wait for a permit; more are refused at once.
 pub(super) const WAITING_MAX: usize = 1024;
 
-/// How long a look-up runs before it may be cancelled for an asker without one, even if no asker
+/// How long a look-up runs before it may be cancelled for a client without one, even if no client
 /// has several. At most an eighth of the slots is taken this way in this time, so that slow servers
 /// can still answer most look-ups.
 const OLD: Duration = Duration::from_secs(1);
 
-/// A user of a resource that is divided between users: running look-ups, and the disk for slow
+/// Who takes a share of a resource that is divided between clients: look-ups, and the disk for slow
 /// readers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Asker {
+pub enum ClientId {
     /// The program itself: names from the operator's configuration. It may use every slot, and a
     /// quarter of them is reserved for it.
     #[default]
     Own,
     /// An authenticated user.
     User(Arc<str>),
-    /// A client without authentication, by address; see [`Asker::peer`].
+    /// A client without authentication, by address; see [`ClientId::peer`].
     Peer(IpAddr),
 }
 
-impl Asker {
-    /// The client at `ip`. All addresses of an IPv6 /64 are one asker, because one host can use all
+impl ClientId {
+    /// The client at `ip`. All addresses of an IPv6 /64 are one client, because one host can use all
     /// of them.
     pub fn peer(ip: IpAddr) -> Self {
         match ip.to_canonical() {
@@ -60,12 +60,12 @@ pub(super) struct LookupQueue {
 #[derive(Default)]
 struct State {
     running: usize,
-    /// The running look-ups of askers other than [`Asker::Own`].
+    /// The running look-ups of clients other than [`ClientId::Own`].
     running_of_others: usize,
-    /// Askers with a running or waiting look-up.
-    askers: HashMap<Asker, AskerQueue>,
-    /// Askers other than [`Asker::Own`] with a waiting look-up, by [`AskerQueue::rank`].
-    waiting: BTreeMap<Rank, Asker>,
+    /// Clients with a running or waiting look-up.
+    clients: HashMap<ClientId, ClientQueue>,
+    /// Clients other than [`ClientId::Own`] with a waiting look-up, by [`ClientQueue::rank`].
+    waiting: BTreeMap<Rank, ClientId>,
     /// Running look-ups that were not cancelled, the oldest first.
     lookups: BTreeMap<u64, RunningLookup>,
     /// When a look-up was last cancelled for its age.
@@ -74,12 +74,12 @@ struct State {
 }
 
 struct RunningLookup {
-    asker: Asker,
+    client: ClientId,
     since: Instant,
     end: oneshot::Sender<()>,
 }
 
-/// How an asker without a running look-up can get the slot of the oldest one.
+/// How a client without a running look-up can get the slot of the oldest one.
 enum Oldest {
     /// Cancels the oldest look-up.
     Ends(oneshot::Sender<()>),
@@ -89,7 +89,7 @@ enum Oldest {
     None,
 }
 
-/// The number of running look-ups of the asker, whether this look-up was cancelled before, and its
+/// The number of running look-ups of the client, whether this look-up was cancelled before, and its
 /// arrival. The lowest rank is next.
 type Rank = (usize, bool, u64);
 
@@ -97,14 +97,14 @@ type Rank = (usize, bool, u64);
 type Waiter = (u64, bool, oneshot::Sender<LookupPermit>);
 
 #[derive(Default)]
-struct AskerQueue {
+struct ClientQueue {
     running: usize,
     waiting: VecDeque<Waiter>,
     /// Its key in [`State::waiting`].
     key: Option<Rank>,
 }
 
-impl AskerQueue {
+impl ClientQueue {
     /// Of the first waiter.
     fn rank(&self) -> Option<Rank> {
         self.waiting
@@ -113,7 +113,7 @@ impl AskerQueue {
     }
 }
 
-/// Too many look-ups of the asker are waiting.
+/// Too many look-ups of the client are waiting.
 #[derive(Debug)]
 pub(super) struct Full;
 
@@ -122,7 +122,7 @@ pub(super) struct Full;
 #[derive(Debug)]
 pub struct LookupPermit {
     queue: Arc<LookupQueue>,
-    asker: Asker,
+    client: ClientId,
     number: u64,
     end: Option<oneshot::Receiver<()>>,
 }
@@ -139,8 +139,8 @@ impl std::fmt::Debug for LookupQueue {
 }
 
 impl LookupQueue {
-    /// Allows `total` look-ups at once: an eighth for one asker, three quarters for all except
-    /// [`Asker::Own`]. `can_end`: whether dropping a look-up frees its slot at once.
+    /// Allows `total` look-ups at once: an eighth for one client, three quarters for all except
+    /// [`ClientId::Own`]. `can_end`: whether dropping a look-up frees its slot at once.
     pub(super) fn new(total: usize, can_end: bool) -> Arc<Self> {
         Arc::new(Self {
             total,
@@ -149,15 +149,15 @@ impl LookupQueue {
         })
     }
 
-    /// How many look-ups of one asker may run.
+    /// How many look-ups of one client may run.
     pub(super) const fn share(&self) -> usize {
         let share = self.total / 8;
         if share == 0 { 1 } else { share }
     }
 
-    /// Waits for a permit. Permits go to the asker with the fewest running look-ups, then to the
-    /// one that has waited longest. If all slots are taken and `asker` has none, the oldest look-up
-    /// of the asker with the most, at least two, is cancelled. If no asker has two, the oldest
+    /// Waits for a permit. Permits go to the client with the fewest running look-ups, then to the
+    /// one that has waited longest. If all slots are taken and `client` has none, the oldest look-up
+    /// of the client with the most, at least two, is cancelled. If no client has two, the oldest
     /// look-up of all is cancelled, once it has run for [`OLD`], and at most once every
     /// [`LookupQueue::between_ends`].
     ///
@@ -168,25 +168,25 @@ impl LookupQueue {
     /// Cancel safe: dropping the future leaves the queue.
     pub(super) async fn take(
         self: &Arc<Self>,
-        asker: &Asker,
+        client: &ClientId,
         was_ended: bool,
     ) -> Result<LookupPermit, Full> {
         let now = Instant::now();
         let (mut waiting, mut end, waits_for_old) = {
             let mut state = self.state.lock();
-            state.skip_closed(asker);
+            state.skip_closed(client);
             if state
-                .askers
-                .get(asker)
+                .clients
+                .get(client)
                 .is_none_or(|queue| queue.waiting.is_empty())
-                && self.has_room(&state, asker)
+                && self.has_room(&state, client)
             {
-                let started = state.start(asker, now);
-                return Ok(self.permit(asker, started));
+                let started = state.start(client, now);
+                return Ok(self.permit(client, started));
             }
             state.arrivals += 1;
             let arrival = state.arrivals;
-            let queue = state.askers.entry(asker.clone()).or_default();
+            let queue = state.clients.entry(client.clone()).or_default();
             if queue.waiting.len() >= WAITING_MAX {
                 queue.waiting.retain(|(_, _, sender)| !sender.is_closed());
             }
@@ -196,7 +196,7 @@ impl LookupQueue {
             let has_none = queue.running == 0 && queue.waiting.is_empty();
             let (sender, waiting) = oneshot::channel();
             queue.waiting.push_back((arrival, was_ended, sender));
-            state.index(asker);
+            state.index(client);
             let may_end = has_none && self.can_end && !was_ended;
             let end = if may_end { state.end_one() } else { None };
             (waiting, end, may_end)
@@ -213,7 +213,7 @@ impl LookupQueue {
             let oldest = self
                 .state
                 .lock()
-                .end_old(asker, self.between_ends(), Instant::now());
+                .end_old(client, self.between_ends(), Instant::now());
             let old_at = match oldest {
                 Oldest::Ends(oldest) => {
                     (end, ends_old) = (Some(oldest), false);
@@ -231,24 +231,24 @@ impl LookupQueue {
         }
     }
 
-    fn permit(self: &Arc<Self>, asker: &Asker, (number, end): Started) -> LookupPermit {
+    fn permit(self: &Arc<Self>, client: &ClientId, (number, end): Started) -> LookupPermit {
         LookupPermit {
             queue: Arc::clone(self),
-            asker: asker.clone(),
+            client: client.clone(),
             number,
             end: Some(end),
         }
     }
 
-    fn has_room(&self, state: &State, asker: &Asker) -> bool {
+    fn has_room(&self, state: &State, client: &ClientId) -> bool {
         if state.running >= self.total {
             return false;
         }
         let own_share = state
-            .askers
-            .get(asker)
+            .clients
+            .get(client)
             .is_none_or(|queue| queue.running < self.share());
-        *asker == Asker::Own || (own_share && state.running_of_others < self.for_others())
+        *client == ClientId::Own || (own_share && state.running_of_others < self.for_others())
     }
 
     /// The least time between two look-ups that are cancelled for their age: an eighth of the slots
@@ -269,59 +269,62 @@ impl LookupQueue {
     }
 
     /// Frees a slot and passes it to the next waiter.
-    fn release(self: &Arc<Self>, asker: &Asker, number: u64) {
+    fn release(self: &Arc<Self>, client: &ClientId, number: u64) {
         let mut state = self.state.lock();
-        state.end(asker, number);
+        state.end(client, number);
         let next = self.next(&mut state);
         drop(state);
-        if let Some((asker, sender, started)) = next {
+        if let Some((client, sender, started)) = next {
             // If the waiter has left in the meantime, the permit is dropped and this function runs
             // again.
-            drop(sender.send(self.permit(&asker, started)));
+            drop(sender.send(self.permit(&client, started)));
         }
     }
 
     /// The waiter that gets the free slot. It counts as running from here on.
-    fn next(&self, state: &mut State) -> Option<(Asker, oneshot::Sender<LookupPermit>, Started)> {
+    fn next(
+        &self,
+        state: &mut State,
+    ) -> Option<(ClientId, oneshot::Sender<LookupPermit>, Started)> {
         loop {
             // If the first of the others has no room, none of them has.
             let other = state
                 .waiting
                 .first_key_value()
-                .map(|(rank, asker)| (*rank, asker.clone()));
+                .map(|(rank, client)| (*rank, client.clone()));
             let own = state
-                .askers
-                .get(&Asker::Own)
-                .and_then(AskerQueue::rank)
-                .map(|rank| (rank, Asker::Own));
+                .clients
+                .get(&ClientId::Own)
+                .and_then(ClientQueue::rank)
+                .map(|rank| (rank, ClientId::Own));
             let candidates = [other, own]
                 .into_iter()
                 .flatten()
-                .filter(|(_, asker)| self.has_room(state, asker));
-            let (_, asker) = candidates.min_by_key(|(rank, _)| *rank)?;
-            let (_, _, sender) = state.askers.get_mut(&asker)?.waiting.pop_front()?;
+                .filter(|(_, client)| self.has_room(state, client));
+            let (_, client) = candidates.min_by_key(|(rank, _)| *rank)?;
+            let (_, _, sender) = state.clients.get_mut(&client)?.waiting.pop_front()?;
             if !sender.is_closed() {
-                let started = state.start(&asker, Instant::now());
-                return Some((asker, sender, started));
+                let started = state.start(&client, Instant::now());
+                return Some((client, sender, started));
             }
-            state.index(&asker);
-            state.forget_if_idle(&asker);
+            state.index(&client);
+            state.forget_if_idle(&client);
         }
     }
 }
 
 impl State {
-    fn start(&mut self, asker: &Asker, now: Instant) -> Started {
+    fn start(&mut self, client: &ClientId, now: Instant) -> Started {
         self.running += 1;
-        self.running_of_others += usize::from(*asker != Asker::Own);
-        self.askers.entry(asker.clone()).or_default().running += 1;
-        self.index(asker);
+        self.running_of_others += usize::from(*client != ClientId::Own);
+        self.clients.entry(client.clone()).or_default().running += 1;
+        self.index(client);
         self.arrivals += 1;
         let (end, ended) = oneshot::channel();
         self.lookups.insert(
             self.arrivals,
             RunningLookup {
-                asker: asker.clone(),
+                client: client.clone(),
                 since: now,
                 end,
             },
@@ -329,34 +332,34 @@ impl State {
         (self.arrivals, ended)
     }
 
-    fn end(&mut self, asker: &Asker, number: u64) {
+    fn end(&mut self, client: &ClientId, number: u64) {
         self.lookups.remove(&number);
         self.running -= 1;
-        self.running_of_others -= usize::from(*asker != Asker::Own);
-        if let Some(queue) = self.askers.get_mut(asker) {
+        self.running_of_others -= usize::from(*client != ClientId::Own);
+        if let Some(queue) = self.clients.get_mut(client) {
             queue.running -= 1;
         }
-        self.index(asker);
-        self.forget_if_idle(asker);
+        self.index(client);
+        self.forget_if_idle(client);
     }
 
-    /// Updates the entry of `asker` in [`State::waiting`] after a change of its queue.
-    fn index(&mut self, asker: &Asker) {
-        let Some(queue) = self.askers.get_mut(asker) else {
+    /// Updates the entry of `client` in [`State::waiting`] after a change of its queue.
+    fn index(&mut self, client: &ClientId) {
+        let Some(queue) = self.clients.get_mut(client) else {
             return;
         };
-        let rank = queue.rank().filter(|_| *asker != Asker::Own);
+        let rank = queue.rank().filter(|_| *client != ClientId::Own);
         if let Some(key) = std::mem::replace(&mut queue.key, rank) {
             self.waiting.remove(&key);
         }
         if let Some(rank) = rank {
-            self.waiting.insert(rank, asker.clone());
+            self.waiting.insert(rank, client.clone());
         }
     }
 
-    /// Removes waiters that have left from the front of the queue of `asker`.
-    fn skip_closed(&mut self, asker: &Asker) {
-        let Some(queue) = self.askers.get_mut(asker) else {
+    /// Removes waiters that have left from the front of the queue of `client`.
+    fn skip_closed(&mut self, client: &ClientId) {
+        let Some(queue) = self.clients.get_mut(client) else {
             return;
         };
         while queue
@@ -366,29 +369,29 @@ impl State {
         {
             queue.waiting.pop_front();
         }
-        self.index(asker);
+        self.index(client);
     }
 
-    /// The oldest look-up of the asker with the most, at least two; those of [`Asker::Own`] are
+    /// The oldest look-up of the client with the most, at least two; those of [`ClientId::Own`] are
     /// never cancelled.
     fn end_one(&mut self) -> Option<oneshot::Sender<()>> {
         // The loop is bounded by the number of slots.
-        let mut askers = HashMap::<&Asker, (usize, u64)>::new();
-        for (number, RunningLookup { asker, .. }) in &self.lookups {
-            if *asker != Asker::Own {
-                askers.entry(asker).or_insert((0, *number)).0 += 1;
+        let mut clients = HashMap::<&ClientId, (usize, u64)>::new();
+        for (number, RunningLookup { client, .. }) in &self.lookups {
+            if *client != ClientId::Own {
+                clients.entry(client).or_insert((0, *number)).0 += 1;
             }
         }
-        let several = askers.into_values().filter(|(count, _)| *count > 1);
+        let several = clients.into_values().filter(|(count, _)| *count > 1);
         let (_, oldest) = several.max_by_key(|(count, oldest)| (*count, Reverse(*oldest)))?;
         self.lookups.remove(&oldest).map(|lookup| lookup.end)
     }
 
-    /// The oldest look-up except those of [`Asker::Own`], if it is old and `asker` still has none.
-    fn end_old(&mut self, asker: &Asker, between: Duration, now: Instant) -> Oldest {
+    /// The oldest look-up except those of [`ClientId::Own`], if it is old and `client` still has none.
+    fn end_old(&mut self, client: &ClientId, between: Duration, now: Instant) -> Oldest {
         if self
-            .askers
-            .get(asker)
+            .clients
+            .get(client)
             .is_some_and(|queue| queue.running > 0)
         {
             return Oldest::None;
@@ -396,7 +399,7 @@ impl State {
         let Some((number, lookup)) = self
             .lookups
             .iter()
-            .find(|(_, lookup)| lookup.asker != Asker::Own)
+            .find(|(_, lookup)| lookup.client != ClientId::Own)
         else {
             return Oldest::None;
         };
@@ -412,23 +415,23 @@ impl State {
             .map_or(Oldest::None, |lookup| Oldest::Ends(lookup.end))
     }
 
-    fn forget_if_idle(&mut self, asker: &Asker) {
+    fn forget_if_idle(&mut self, client: &ClientId) {
         if self
-            .askers
-            .get(asker)
+            .clients
+            .get(client)
             .is_some_and(|queue| queue.running == 0 && queue.waiting.is_empty())
         {
-            self.askers.remove(asker);
+            self.clients.remove(client);
         }
     }
 }
 
 impl LookupPermit {
-    pub(super) const fn asker(&self) -> &Asker {
-        &self.asker
+    pub(super) const fn client(&self) -> &ClientId {
+        &self.client
     }
 
-    /// Resolves when the look-up must end because another asker needs its slot; otherwise never.
+    /// Resolves when the look-up must end because another client needs its slot; otherwise never.
     pub(super) fn end(&mut self) -> impl Future<Output = ()> + Send + use<> {
         let end = self.end.take();
         async move {
@@ -445,7 +448,7 @@ impl LookupPermit {
 
 impl Drop for LookupPermit {
     fn drop(&mut self) {
-        self.queue.release(&self.asker, self.number);
+        self.queue.release(&self.client, self.number);
     }
 }
 
@@ -455,29 +458,29 @@ mod tests {
 
     use super::*;
 
-    fn user(name: &str) -> Asker {
-        Asker::User(name.into())
+    fn user(name: &str) -> ClientId {
+        ClientId::User(name.into())
     }
 
-    fn take(queue: &Arc<LookupQueue>, asker: &Asker) -> Option<LookupPermit> {
-        queue.take(asker, false).now_or_never().map(Result::unwrap)
+    fn take(queue: &Arc<LookupQueue>, client: &ClientId) -> Option<LookupPermit> {
+        queue.take(client, false).now_or_never().map(Result::unwrap)
     }
 
     #[test]
-    fn one_asker_gets_its_share_and_no_more() {
+    fn one_client_gets_its_share_and_no_more() {
         let queue = LookupQueue::new(64, true);
         let held: Vec<_> = (0..8).map(|_| take(&queue, &user("a")).unwrap()).collect();
         assert!(take(&queue, &user("a")).is_none());
         assert!(take(&queue, &user("b")).is_some());
         drop(held);
         assert!(
-            queue.state.lock().askers.is_empty(),
+            queue.state.lock().clients.is_empty(),
             "a waiter that left must not stay"
         );
     }
 
     #[tokio::test]
-    async fn the_next_permit_goes_to_the_asker_with_the_fewest_running_and_not_to_the_longest_queue()
+    async fn the_next_permit_goes_to_the_client_with_the_fewest_running_and_not_to_the_longest_queue()
      {
         let queue = LookupQueue::new(8, true);
         let [a, b] = ["a", "b"].map(user);
@@ -503,36 +506,36 @@ mod tests {
             .collect();
         assert!(take(&queue, &user("another")).is_none());
         let own: Vec<_> = (0..16)
-            .map(|_| take(&queue, &Asker::Own).expect("reserved for it"))
+            .map(|_| take(&queue, &ClientId::Own).expect("reserved for it"))
             .collect();
-        assert!(take(&queue, &Asker::Own).is_none());
+        assert!(take(&queue, &ClientId::Own).is_none());
         drop((held, own));
         assert_eq!(queue.state.lock().running, 0);
     }
 
     #[test]
-    fn the_queue_of_one_asker_is_bounded() {
+    fn the_queue_of_one_client_is_bounded() {
         let queue = LookupQueue::new(1, true);
-        let asker = user("a");
-        let _held = take(&queue, &asker).unwrap();
+        let client = user("a");
+        let _held = take(&queue, &client).unwrap();
         let mut waiting: Vec<_> = {
-            let a = &asker;
+            let a = &client;
             (0..WAITING_MAX)
                 .map(|_| Box::pin(queue.take(a, false)))
                 .collect()
         };
         assert!(waiting.iter_mut().all(|one| one.now_or_never().is_none()));
-        assert!(queue.take(&asker, false).now_or_never().unwrap().is_err());
+        assert!(queue.take(&client, false).now_or_never().unwrap().is_err());
         drop(waiting.pop());
         assert!(
-            queue.take(&asker, false).now_or_never().is_none(),
+            queue.take(&client, false).now_or_never().is_none(),
             "a queue entry is free again"
         );
     }
 
     #[test]
-    fn addresses_of_one_ipv6_network_are_one_asker() {
-        let peer = |text: &str| Asker::peer(text.parse().unwrap());
+    fn addresses_of_one_ipv6_network_are_one_client() {
+        let peer = |text: &str| ClientId::peer(text.parse().unwrap());
         assert_eq!(peer("2001:db8::1"), peer("2001:db8::ffff:1"));
         assert_ne!(peer("2001:db8::1"), peer("2001:db8:0:1::1"));
         assert_eq!(peer("::ffff:192.0.2.1"), peer("192.0.2.1"));
@@ -540,7 +543,7 @@ mod tests {
     }
 
     #[test]
-    fn an_asker_without_a_slot_cancels_the_oldest_look_up_of_the_asker_with_the_most() {
+    fn a_client_without_a_slot_cancels_the_oldest_look_up_of_the_client_with_the_most() {
         let queue = LookupQueue::new(64, true);
         let mut held: Vec<_> = (0..47)
             .map(|n| take(&queue, &user(&format!("u{}", n / 8))).unwrap())
@@ -561,7 +564,7 @@ mod tests {
         let mut again = Box::pin(queue.take(&a, false));
         assert!(
             again.as_mut().now_or_never().is_none(),
-            "the second of one asker cancels none"
+            "the second of one client cancels none"
         );
         assert_eq!(ended().iter().filter(|ended| **ended).count(), 1);
         let mut second = Box::pin(queue.take(&b, false));
@@ -577,12 +580,12 @@ mod tests {
         drop(again);
         drop((first, second, held));
         let state = queue.state.lock();
-        assert!(state.waiting.is_empty() && state.lookups.is_empty() && state.askers.is_empty());
+        assert!(state.waiting.is_empty() && state.lookups.is_empty() && state.clients.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_newcomer_waits_no_longer_than_a_second_for_askers_that_have_one_silent_look_up_each()
-    {
+    async fn a_newcomer_waits_no_longer_than_a_second_for_clients_that_have_one_silent_look_up_each()
+     {
         let queue = LookupQueue::new(8, true);
         let mut held: Vec<_> = (0..6)
             .map(|n| take(&queue, &user(&format!("u{n}"))).unwrap())
@@ -612,10 +615,10 @@ mod tests {
     }
 
     /// A look-up that restarts each time it is cancelled. Returns how often that was.
-    async fn look_up(queue: Arc<LookupQueue>, asker: Asker, takes: Duration) -> usize {
+    async fn look_up(queue: Arc<LookupQueue>, client: ClientId, takes: Duration) -> usize {
         let mut ends = 0;
         loop {
-            let mut permit = queue.take(&asker, ends > 0).await.unwrap();
+            let mut permit = queue.take(&client, ends > 0).await.unwrap();
             tokio::select! {
                 () = tokio::time::sleep(takes) => return ends,
                 () = permit.end() => ends += 1,

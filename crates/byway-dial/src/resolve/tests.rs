@@ -131,7 +131,7 @@ async fn a_query_without_an_answer_ends_after_five_seconds() {
 }
 
 #[tokio::test]
-async fn concurrent_askers_of_one_name_share_one_query() {
+async fn concurrent_clients_of_one_name_share_one_query() {
     let script = Script::new(Ok(vec![ip(1)]));
     script.gate.send_replace(false);
     let resolver = resolver(&script);
@@ -152,7 +152,7 @@ async fn concurrent_askers_of_one_name_share_one_query() {
 }
 
 #[tokio::test]
-async fn a_shared_query_survives_the_cancellation_of_the_first_asker() {
+async fn a_shared_query_survives_the_cancellation_of_the_first_client() {
     let script = Script::new(Ok(vec![ip(1)]));
     script.gate.send_replace(false);
     let resolver = resolver(&script);
@@ -224,7 +224,7 @@ impl Lookup for HalfSilent {
 #[tokio::test(start_paused = true)]
 async fn sixty_four_unanswered_names_of_one_user_do_not_delay_the_names_of_another() {
     let resolver = Resolver::with_lookup(Arc::new(HalfSilent), Handle::current());
-    let [attacker, other] = ["attacker", "other"].map(|user| Asker::User(user.into()));
+    let [attacker, other] = ["attacker", "other"].map(|user| ClientId::User(user.into()));
     let names: Vec<_> = (0..200)
         .map(|n| name(&format!("silent{n}.example")))
         .collect();
@@ -272,20 +272,20 @@ async fn sixty_four_unanswered_names_of_one_user_do_not_delay_the_names_of_anoth
 #[tokio::test(start_paused = true)]
 async fn a_name_that_was_not_queried_in_time_is_not_reported_as_unanswered() {
     let resolver = Resolver::with_lookup(Arc::new(HalfSilent), Handle::current());
-    for (asker, not_asked) in [
-        (Asker::User("user".into()), ResolveError::Busy),
-        (Asker::peer(ip(1)), ResolveError::Busy),
+    for (client, not_asked) in [
+        (ClientId::User("user".into()), ResolveError::Busy),
+        (ClientId::peer(ip(1)), ResolveError::Busy),
         // The program has no share; it waits only behind names that are not answered.
-        (Asker::Own, ResolveError::Timeout),
+        (ClientId::Own, ResolveError::Timeout),
     ] {
         let began = Instant::now();
-        let places = if asker == Asker::Own { 64 } else { 8 };
+        let places = if client == ClientId::Own { 64 } else { 8 };
         let names: Vec<_> = (0..=places)
             .map(|n| name(&format!("silent{n}.example")))
             .collect();
         let mut answers: Vec<_> = names
             .iter()
-            .map(|name| Box::pin(resolver.resolve_for(name, &asker)))
+            .map(|name| Box::pin(resolver.resolve_for(name, &client)))
             .collect();
         assert!(
             answers
@@ -293,7 +293,7 @@ async fn a_name_that_was_not_queried_in_time_is_not_reported_as_unanswered() {
                 .all(|one| one.as_mut().now_or_never().is_none())
         );
         let mut answers = futures_util::future::join_all(answers).await;
-        assert_eq!(answers.pop().unwrap(), Err(not_asked), "{asker:?}");
+        assert_eq!(answers.pop().unwrap(), Err(not_asked), "{client:?}");
         assert!(
             answers
                 .iter()
@@ -306,7 +306,7 @@ async fn a_name_that_was_not_queried_in_time_is_not_reported_as_unanswered() {
 #[tokio::test(start_paused = true)]
 async fn no_user_waits_in_the_queue_of_another_user_of_the_same_name() {
     let resolver = Resolver::with_lookup(Arc::new(HalfSilent), Handle::current());
-    let [attacker, other] = ["attacker", "other"].map(|user| Asker::User(user.into()));
+    let [attacker, other] = ["attacker", "other"].map(|user| ClientId::User(user.into()));
     let names: Vec<_> = (0..64)
         .map(|n| name(&format!("silent{n}.example")))
         .collect();
@@ -424,7 +424,7 @@ async fn answers_from_before_a_change_of_settings_are_forgotten() {
 async fn one_user_cannot_evict_the_names_of_others_from_the_cache() {
     let script = Script::new(Ok(vec![ip(1)]));
     let resolver = resolver(&script);
-    let [alice, bob] = ["alice", "bob"].map(|user| Asker::User(user.into()));
+    let [alice, bob] = ["alice", "bob"].map(|user| ClientId::User(user.into()));
     resolver.resolve_for(&name("of.bob"), &bob).await.unwrap();
     resolver.resolve(&name("upstream.example")).await.unwrap();
     for n in 0..=cache::NAMES_MAX {
@@ -445,21 +445,21 @@ async fn a_new_name_does_not_wait_for_the_unanswered_names_of_seven_other_users(
     let mut silent = tokio::task::JoinSet::new();
     for user in 0..7 {
         for n in 0..16 {
-            let (resolver, asker) = (resolver.clone(), Asker::User(format!("u{user}").into()));
+            let (resolver, client) = (resolver.clone(), ClientId::User(format!("u{user}").into()));
             let name = name(&format!("silent{n}.u{user}.example"));
-            silent.spawn(async move { resolver.resolve_for(&name, &asker).await });
+            silent.spawn(async move { resolver.resolve_for(&name, &client).await });
         }
     }
     tokio::task::yield_now().await;
     let began = Instant::now();
     let found = resolver
-        .resolve_for(&name("new.example"), &Asker::User("neighbour".into()))
+        .resolve_for(&name("new.example"), &ClientId::User("neighbour".into()))
         .await;
     assert_eq!(
         (found.as_deref(), began.elapsed()),
         (Ok(&[ip(1)][..]), Duration::ZERO)
     );
-    // A cancelled look-up waits again, until its asker's deadline.
+    // A cancelled look-up waits again, until its client's deadline.
     let ended = silent.join_all().await;
     assert!(
         ended
@@ -502,7 +502,7 @@ impl Lookup for Searching {
         _name: HostName,
         permit: LookupPermit,
     ) -> BoxFuture<'static, Result<Resolved, ResolveError>> {
-        let is_own = *permit.asker() == Asker::Own;
+        let is_own = *permit.client() == ClientId::Own;
         Box::pin(async move {
             if is_own {
                 Ok(vec![ip(1)].into())
@@ -520,7 +520,7 @@ impl Lookup for Searching {
 #[tokio::test]
 async fn results_of_the_search_list_for_an_upstream_are_not_given_to_a_client() {
     let resolver = Resolver::with_lookup(Arc::new(Searching), Handle::current());
-    let (wanted, client) = (name("db"), Asker::peer(ip(9)));
+    let (wanted, client) = (name("db"), ClientId::peer(ip(9)));
     for _ in 0..2 {
         assert_eq!(*resolver.resolve(&wanted).await.unwrap(), [ip(1)]);
         assert_eq!(

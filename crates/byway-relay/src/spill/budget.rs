@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use byway_dial::Asker;
+use byway_dial::ClientId;
 use parking_lot::Mutex;
 
 use crate::fair_permits::{FairPermit, FairPermits, NoPermit};
@@ -40,7 +40,7 @@ const CHECK_EVERY_BYTES: u64 = 64 * 1024 * 1024;
 pub struct SpillBudget {
     limit: u64,
     charged: Mutex<DiskUsage>,
-    files: FairPermits<Asker>,
+    files: FairPermits<ClientId>,
     memory_limit: u64,
     memory_used: AtomicU64,
     /// Bytes written since the last check of the disk.
@@ -54,7 +54,7 @@ pub struct SpillBudget {
 struct DiskUsage {
     all: u64,
     /// Users that hold any.
-    users: HashMap<Asker, u64>,
+    users: HashMap<ClientId, u64>,
 }
 
 impl SpillBudget {
@@ -97,7 +97,7 @@ impl SpillBudget {
 
     /// Opens no more files than there are `files`. Default: any number.
     #[must_use]
-    pub fn with_files(mut self, files: FairPermits<Asker>) -> Self {
+    pub fn with_files(mut self, files: FairPermits<ClientId>) -> Self {
         self.files = files;
         self
     }
@@ -146,7 +146,7 @@ impl SpillBudget {
         self.files.half_is_left()
     }
 
-    fn charge(&self, user: &Asker, bytes: u64) -> bool {
+    fn charge(&self, user: &ClientId, bytes: u64) -> bool {
         let mut charged = self.charged.lock();
         let own = charged
             .users
@@ -163,7 +163,7 @@ impl SpillBudget {
         granted
     }
 
-    fn release(&self, user: &Asker, bytes: u64) {
+    fn release(&self, user: &ClientId, bytes: u64) {
         let mut charged = self.charged.lock();
         charged.all -= bytes;
         if let Some(own) = charged.users.get_mut(user) {
@@ -179,12 +179,12 @@ impl SpillBudget {
 #[derive(Debug)]
 pub(super) struct Charge {
     budget: Arc<SpillBudget>,
-    user: Asker,
+    user: ClientId,
     bytes: u64,
 }
 
 impl Charge {
-    pub(super) const fn new(budget: Arc<SpillBudget>, user: Asker) -> Self {
+    pub(super) const fn new(budget: Arc<SpillBudget>, user: ClientId) -> Self {
         Self {
             budget,
             user,
@@ -200,7 +200,7 @@ impl Charge {
     ///
     /// # Errors
     /// When all are in use, or those that are left are for other users.
-    pub(super) fn file_permit(&self) -> Result<FairPermit<Asker>, NoPermit> {
+    pub(super) fn file_permit(&self) -> Result<FairPermit<ClientId>, NoPermit> {
         self.budget.files.take(&self.user, false)
     }
 
@@ -295,13 +295,13 @@ mod tests {
         assert!(budget.used() <= 1200);
     }
 
-    fn user(name: &str) -> Asker {
-        Asker::User(name.into())
+    fn user(name: &str) -> ClientId {
+        ClientId::User(name.into())
     }
 
     #[test]
     fn a_stream_has_a_limit_of_its_own() {
-        let mut charge = Charge::new(Arc::new(SpillBudget::of(1000)), Asker::Own);
+        let mut charge = Charge::new(Arc::new(SpillBudget::of(1000)), ClientId::Own);
         assert!(charge.grow(10, 10));
         assert!(!charge.grow(1, 10));
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use byway_dial::Asker;
+use byway_dial::ClientId;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
@@ -28,8 +28,8 @@ use crate::counters::{RelayCounters, SpillUsage};
 pub struct SpillOptions {
     /// The threads that do the file work.
     pub pool: Arc<SpillPool>,
-    /// The user whose share of the pool's budget is charged. Default [`Asker::Own`].
-    pub user: Asker,
+    /// The user whose share of the pool's budget is charged. Default [`ClientId::Own`].
+    pub user: ClientId,
     /// What a stream keeps in memory before it spills, at least 1. Default 256 KiB, what a fast flow
     /// has in flight. It holds up to three times that while bytes go to and from the disk.
     pub ring_bytes: usize,
@@ -44,7 +44,7 @@ impl SpillOptions {
     /// The defaults, on this pool.
     pub fn new(pool: Arc<SpillPool>) -> Self {
         Self {
-            user: Asker::Own,
+            user: ClientId::Own,
             pool,
             ring_bytes: 256 * 1024,
             stream_bytes: 1024 * 1024 * 1024,

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use byway_dial::Asker;
+use byway_dial::ClientId;
 use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 use tokio::sync::oneshot;
@@ -133,7 +133,7 @@ impl Drop for SpillPool {
 pub(super) struct Store {
     // Fields are dropped in this order.
     file: Option<File>,
-    permit: Option<FairPermit<Asker>>,
+    permit: Option<FairPermit<ClientId>>,
     pub(super) charge: Charge,
 }
 

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use byway_dial::Asker;
+use byway_dial::ClientId;
 use byway_relay::FairPermits;
 use tokio::sync::Semaphore;
 
@@ -34,7 +34,7 @@ pub struct Admission {
     metrics: Quota,
     attempts: Quota,
     dialled: DialPermits,
-    spill_files: FairPermits<Asker>,
+    spill_files: FairPermits<ClientId>,
     public: AtomicUsize,
     /// Connections that the pool may hold for the lifetime of this process.
     pooled: usize,
@@ -140,7 +140,7 @@ impl Admission {
     }
 
     /// For spill files, shared between users as the disk is.
-    pub const fn spill_files(&self) -> &FairPermits<Asker> {
+    pub const fn spill_files(&self) -> &FairPermits<ClientId> {
         &self.spill_files
     }
 

@@ -124,7 +124,7 @@ fn spill(engine: &Engine, allowed: &Allowed) -> Option<SpillOptions> {
     }
     let spill = engine.spill.clone()?;
     Some(SpillOptions {
-        user: allowed.asker().clone(),
+        user: allowed.client().clone(),
         ..spill
     })
 }

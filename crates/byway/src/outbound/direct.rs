@@ -1,6 +1,6 @@
 //! Direct: this node dials the target itself.
 //!
-//! In:    a target, the rules for its addresses, and the asker that the look-up is charged to.
+//! In:    a target, the rules for its addresses, and the client that the look-up is charged to.
 //! Out:   an open stream.
 //! Never: connects to an unchecked address.
 
@@ -40,5 +40,5 @@ pub async fn open_with_permit<P>(
 }
 
 fn dialler(engine: &Engine, allowed: &Allowed) -> Dialler {
-    Dialler::clone(&engine.dialler.load()).on_behalf_of(allowed.asker().clone())
+    Dialler::clone(&engine.dialler.load()).on_behalf_of(allowed.client().clone())
 }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use byway_dial::{Asker, Dialler, Family, Options, Resolver};
+use byway_dial::{ClientId, Dialler, Family, Options, Resolver};
 use byway_pool::{InvalidLimits, Pool};
 use byway_relay::FairPermits;
 use byway_relay::spill::{self, SpillDirError};
@@ -58,7 +58,7 @@ pub struct EnginePermits {
     /// For connection attempts beside the first of each dial.
     pub attempts: Arc<Semaphore>,
     /// For spill files.
-    pub spill_files: FairPermits<Asker>,
+    pub spill_files: FairPermits<ClientId>,
 }
 
 /// Why there is no engine.
@@ -193,7 +193,7 @@ pub fn pool_limits(plan: &Plan) -> byway_pool::Limits {
 }
 
 /// Prepares the spill, only for a node that may need it.
-fn spill(plan: &Plan, files: FairPermits<Asker>) -> Result<Option<SpillOptions>, EngineError> {
+fn spill(plan: &Plan, files: FairPermits<ClientId>) -> Result<Option<SpillOptions>, EngineError> {
     let wanted = plan.roles().any(|role| match role {
         Role::Egress(egress) => egress.spill,
         Role::Link(link) => matches!(&link.serves, Serves::Exit(egress) if egress.spill),

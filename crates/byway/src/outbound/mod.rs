@@ -20,7 +20,7 @@ pub mod upstream_conn;
 pub mod upstream_tls;
 pub mod via;
 
-use byway_dial::{Asker, Dialled};
+use byway_dial::{ClientId, Dialled};
 use byway_pool::Client;
 
 pub use self::engine::Engine;
@@ -72,10 +72,10 @@ pub async fn open_for(
 
 /// The client that a stream is for: the user, otherwise the address.
 fn client(allowed: &Allowed) -> Client {
-    match (allowed.asker(), allowed.visitor()) {
-        (Asker::Own, visitor) => {
-            visitor.map_or(Client::ANYONE, |peer| Client::of(&Asker::peer(peer.ip())))
-        }
-        (asker, _) => Client::of(asker),
+    match (allowed.client(), allowed.visitor()) {
+        (ClientId::Own, visitor) => visitor.map_or(Client::ANYONE, |peer| {
+            Client::of(&ClientId::peer(peer.ip()))
+        }),
+        (client, _) => Client::of(client),
     }
 }

@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
 use byway_dial::{
-    AddressRule, AddressRules, Asker, DialError, HostName, Target, closed_port, names_port,
+    AddressRule, AddressRules, ClientId, DialError, HostName, Target, closed_port, names_port,
     peer_text,
 };
 use byway_link::Name;
@@ -50,7 +50,7 @@ pub struct Allowed {
     spill: bool,
     because: Because,
     visitor: Option<SocketAddr>,
-    asker: Asker,
+    client: ClientId,
 }
 
 /// How the permitted stream is opened.
@@ -159,9 +159,9 @@ impl Allowed {
         self.visitor
     }
 
-    /// The asker that the look-up of the target's name is charged to.
-    pub fn asker(&self) -> &Asker {
-        &self.asker
+    /// The client that the look-up of the target's name is charged to.
+    pub fn client(&self) -> &ClientId {
+        &self.client
     }
 
     /// What decided.
@@ -254,7 +254,7 @@ fn plain(inquiry: &Inquiry<'_>, outbound: Outbound, because: Because) -> Allowed
         spill: false,
         because,
         visitor: inquiry.peer,
-        asker: Asker::Own,
+        client: ClientId::Own,
     }
 }
 
@@ -352,17 +352,17 @@ fn decide_egress(
         spill,
         because,
         visitor: inquiry.peer,
-        asker: asker(inquiry),
+        client: client(inquiry),
     })
 }
 
-/// The asker that the look-up of a client's target is charged to: the user, otherwise the address.
-fn asker(inquiry: &Inquiry<'_>) -> Asker {
+/// The client that the look-up of a client's target is charged to: the user, otherwise the address.
+fn client(inquiry: &Inquiry<'_>) -> ClientId {
     match (inquiry.user, inquiry.peer) {
-        (Some(user), _) => Asker::User(Arc::clone(user)),
-        (None, Some(peer)) => Asker::peer(peer.ip()),
+        (Some(user), _) => ClientId::User(Arc::clone(user)),
+        (None, Some(peer)) => ClientId::peer(peer.ip()),
         // All clients of Unix sockets are one.
-        (None, None) => Asker::User(Arc::from("")),
+        (None, None) => ClientId::User(Arc::from("")),
     }
 }
 

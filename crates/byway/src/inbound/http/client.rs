@@ -9,7 +9,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use byway_dial::Asker;
+use byway_dial::ClientId;
 use byway_head::Request;
 use byway_pool::Client;
 use ipnet::IpNet;
@@ -39,11 +39,11 @@ pub fn reported(request: &Request<'_>, trusted: &[IpNet]) -> Option<Client> {
 
 /// An authenticated user.
 pub fn of_user(user: &Arc<str>) -> Client {
-    Client::of(&Asker::User(Arc::clone(user)))
+    Client::of(&ClientId::User(Arc::clone(user)))
 }
 
 fn of_address(address: IpAddr) -> Client {
-    Client::of(&Asker::peer(address))
+    Client::of(&ClientId::peer(address))
 }
 
 /// An address, with or without brackets and a port.

@@ -198,7 +198,7 @@ fn rules_for_a_user_apply_to_no_other_user() {
 
 #[test]
 fn a_look_up_is_charged_to_the_user_or_else_the_address_and_an_operators_to_its_own_share() {
-    let asker = |plan: &Arc<Plan>, user: Option<&str>, peer: Option<&str>, asked: Ask<'_>| {
+    let client = |plan: &Arc<Plan>, user: Option<&str>, peer: Option<&str>, asked: Ask<'_>| {
         let (own, user) = (Arc::from([]), user.map(Arc::from));
         let peer = peer.map(|peer| peer.parse().unwrap());
         let inquiry = Inquiry {
@@ -209,23 +209,23 @@ fn a_look_up_is_charged_to_the_user_or_else_the_address_and_an_operators_to_its_
             own: &own,
             ask: asked,
         };
-        decide(&inquiry).unwrap().asker().clone()
+        decide(&inquiry).unwrap().client().clone()
     };
     let target = "example.com:443".parse().unwrap();
     let (open, named) = (egress(""), Ask::Target(&target));
     assert_eq!(
-        asker(&open, Some("alice"), Some("192.0.2.1:5"), named),
-        Asker::User("alice".into())
+        client(&open, Some("alice"), Some("192.0.2.1:5"), named),
+        ClientId::User("alice".into())
     );
     assert_eq!(
-        asker(&open, None, Some("[2001:db8::7]:5"), named),
-        Asker::peer("2001:db8::1".parse().unwrap())
+        client(&open, None, Some("[2001:db8::7]:5"), named),
+        ClientId::peer("2001:db8::1".parse().unwrap())
     );
-    assert_eq!(asker(&open, None, None, named), Asker::User("".into()));
+    assert_eq!(client(&open, None, None, named), ClientId::User("".into()));
     let forward = plan("[[tcp]]\nlisten = \"127.0.0.1:0\"\nto = \"db.example:22\"\n");
     assert_eq!(
-        asker(&forward, None, Some("192.0.2.1:5"), Ask::Fixed),
-        Asker::Own
+        client(&forward, None, Some("192.0.2.1:5"), Ask::Fixed),
+        ClientId::Own
     );
 }
 
