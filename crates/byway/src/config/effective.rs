@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::link_plan::{Advertise, JoinPlan, LinkPlan, Serves, ServiceKind, ServicePlan};
 use super::plan::{
-    Action, EdgePlan, EgressPlan, ForwardPlan, ListenerPlan, Plan, Role, RoutePlan, Rule,
+    EdgePlan, EgressPlan, ForwardPlan, ListenerPlan, Plan, Role, RoutePlan, Rule, RuleAction,
 };
 use super::resolve::derived_route_name;
 use super::section::description::{Prose, quoted};
@@ -217,9 +217,9 @@ fn rules(f: &mut fmt::Formatter<'_>, plan: &EgressPlan, section: &str) -> fmt::R
 fn rule(f: &mut fmt::Formatter<'_>, plan: &Rule, section: &str) -> fmt::Result {
     writeln!(f, "\n[[{section}.rule]]  # {}", plan.number)?;
     match &plan.action {
-        Action::Allow => writeln!(f, "action = \"allow\"")?,
-        Action::Deny => writeln!(f, "action = \"deny\"")?,
-        Action::Via(parent) => writeln!(f, "action = \"via\"\nvia = {}", quoted(parent))?,
+        RuleAction::Allow => writeln!(f, "action = \"allow\"")?,
+        RuleAction::Deny => writeln!(f, "action = \"deny\"")?,
+        RuleAction::Via(parent) => writeln!(f, "action = \"via\"\nvia = {}", quoted(parent))?,
     }
     let ports: Vec<String> = plan.ports.iter().map(port_range).collect();
     criterion(f, "host", &plan.hosts)?;

@@ -67,8 +67,8 @@ pub use login::{LoginDigest, MOST_CREDENTIAL_BYTES, UserPlan};
 pub use observe_flags::ObserveFlags;
 pub use place::{At, Place, Text};
 pub use plan::{
-    Action, DescriptorsPlan, EdgePlan, EgressPlan, ForwardPlan, FrontendPlan, ListenerKey,
-    ListenerPlan, Lowered, LoweredBy, ParentPlan, Plan, Role, RoleKind, RouteId, RoutePlan, Rule,
+    DescriptorsPlan, EdgePlan, EgressPlan, ForwardPlan, FrontendPlan, ListenerKey, ListenerPlan,
+    Lowered, LoweredBy, ParentPlan, Plan, Role, RoleKind, RouteId, RoutePlan, Rule, RuleAction,
     UpstreamPlan,
 };
 pub use reference::reference;

@@ -376,7 +376,7 @@ pub struct Rule {
     /// Its place in the section, from 1, for messages.
     pub number: usize,
     /// What happens to what matches.
-    pub action: Action,
+    pub action: RuleAction,
     /// Exact names.
     pub hosts: Vec<HostName>,
     /// Names together with everything below them.
@@ -391,7 +391,7 @@ pub struct Rule {
 
 /// What happens to a target that a rule matches.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Action {
+pub enum RuleAction {
     /// It is dialled.
     Allow,
     /// It is refused.

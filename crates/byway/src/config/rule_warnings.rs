@@ -16,7 +16,7 @@ use std::sync::Arc;
 use byway_dial::covered_closed_port;
 use ipnet::IpNet;
 
-use super::plan::{Action, EgressPlan, Rule};
+use super::plan::{EgressPlan, Rule, RuleAction};
 
 /// A warning for each rule of `egress` that is never reached; `section` is its name in messages.
 pub(super) fn unreachable_rules(section: &str, egress: &EgressPlan, found: &mut Vec<String>) {
@@ -34,9 +34,9 @@ pub(super) fn unreachable_rules(section: &str, egress: &EgressPlan, found: &mut 
 pub(super) fn closed_ports_in_ranges(section: &str, egress: &EgressPlan, found: &mut Vec<String>) {
     for rule in &egress.rules {
         let word = match rule.action {
-            Action::Allow if egress.exit.is_none() => "allow",
-            Action::Via(_) => "via",
-            Action::Allow | Action::Deny => continue,
+            RuleAction::Allow if egress.exit.is_none() => "allow",
+            RuleAction::Via(_) => "via",
+            RuleAction::Allow | RuleAction::Deny => continue,
         };
         if let Some(port) = covered_closed_port(&rule.ports) {
             found.push(format!(
@@ -56,11 +56,11 @@ fn sentence(section: &str, rule: &Rule, by: &[&Rule]) -> String {
     let verb = if by.len() == 1 { "matches" } else { "match" };
     // The dialler applies a denied IPv4 network to IPv6 addresses that carry one of its addresses,
     // too.
-    let denies_carried = matches!(rule.action, Action::Deny)
+    let denies_carried = matches!(rule.action, RuleAction::Deny)
         && rule.cidrs.iter().any(|cidr| matches!(cidr, IpNet::V4(_)))
         && by
             .iter()
-            .any(|by| matches!(by.action, Action::Allow) && !by.cidrs.is_empty());
+            .any(|by| matches!(by.action, RuleAction::Allow) && !by.cidrs.is_empty());
     let exception = match denies_carried {
         true => {
             " (it still applies to IPv6 addresses that carry an IPv4 one, such as those of NAT64)"
@@ -93,7 +93,7 @@ impl<'r> Earlier<'r> {
             self.suffixes.entry(suffix.as_str()).or_default().push(rule);
         }
         // The networks of a `via` rule decide about literal addresses alone.
-        if !matches!(rule.action, Action::Via(_)) {
+        if !matches!(rule.action, RuleAction::Via(_)) {
             for cidr in &rule.cidrs {
                 self.networks.entry(cidr.trunc()).or_default().push(rule);
             }

@@ -34,7 +34,7 @@ use super::inquiry::{Ask, Inquiry};
 use super::table;
 use crate::config::Rate;
 use crate::config::{
-    Action, EdgePlan, EgressPlan, ParentPlan, Plan, Role, RoutePlan, Rule, Serves, Verdict,
+    EdgePlan, EgressPlan, ParentPlan, Plan, Role, RoutePlan, Rule, RuleAction, Serves, Verdict,
 };
 use crate::fault::{Fault, Reason, Who};
 
@@ -279,7 +279,7 @@ fn decide_egress(
     let mut outbound = match matched {
         Some((
             Rule {
-                action: Action::Deny,
+                action: RuleAction::Deny,
                 number,
                 ..
             },
@@ -289,7 +289,7 @@ fn decide_egress(
         }
         Some((
             Rule {
-                action: Action::Via(parent),
+                action: RuleAction::Via(parent),
                 number,
                 ..
             },
@@ -297,7 +297,7 @@ fn decide_egress(
         )) => via(parent, *number, how, target)?,
         Some((
             Rule {
-                action: Action::Allow,
+                action: RuleAction::Allow,
                 ..
             },
             _,
@@ -419,7 +419,7 @@ fn may_be_opened_by_address(egress: &EgressPlan, inquiry: &Inquiry<'_>, target: 
     egress.exit.is_none()
         && matches!(target, Target::Host { .. })
         && egress.rules.iter().any(|rule| {
-            matches!(rule.action, Action::Allow)
+            matches!(rule.action, RuleAction::Allow)
                 && !rule.cidrs.is_empty()
                 && concerns(rule, target, inquiry.user)
         })
@@ -439,7 +439,7 @@ fn opens_port(egress: &EgressPlan, because: &Because, port: u16) -> bool {
 fn may_open_port_by_address(egress: &EgressPlan, inquiry: &Inquiry<'_>, target: &Target) -> bool {
     let port = target.port().unwrap_or_default();
     egress.rules.iter().any(|rule| {
-        let opens = matches!(rule.action, Action::Allow)
+        let opens = matches!(rule.action, RuleAction::Allow)
             && !rule.cidrs.is_empty()
             && names_port(&rule.ports, port);
         opens && concerns(rule, target, inquiry.user)
@@ -481,10 +481,10 @@ fn address_rules(
     });
     let rules = concerning.filter_map(|rule| {
         let allow = match rule.action {
-            Action::Allow if via.is_none() => true,
-            Action::Deny => false,
-            Action::Via(_) if via == Some(rule.number) => true,
-            Action::Allow | Action::Via(_) => return None,
+            RuleAction::Allow if via.is_none() => true,
+            RuleAction::Deny => false,
+            RuleAction::Via(_) if via == Some(rule.number) => true,
+            RuleAction::Allow | RuleAction::Via(_) => return None,
         };
         Some(rule.cidrs.iter().map(move |cidr| AddressRule {
             cidr: *cidr,

@@ -17,7 +17,7 @@ use super::super::diagnostic::Diagnostic;
 use super::super::login::{MOST_CREDENTIAL_BYTES, UserPlan};
 use super::super::nearest::nearest;
 use super::super::place::{At, Place, Text};
-use super::super::plan::{Action, EgressPlan, ListenerPlan, Role, Rule};
+use super::super::plan::{EgressPlan, ListenerPlan, Role, Rule, RuleAction};
 use super::super::secret::Secret;
 use super::super::section::kind::{Kind, OneOf};
 use super::super::section::{self, ActionWord, Egress, LimitsPlan, SpillMode, SpillPlan, User};
@@ -223,7 +223,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn action(&mut self, rule: &At<section::Rule>) -> Option<Action> {
+    fn action(&mut self, rule: &At<section::Rule>) -> Option<RuleAction> {
         let parent = rule
             .value
             .via
@@ -236,8 +236,8 @@ impl Resolver<'_> {
         }
         let word = OneOf::value(self, "action", &rule.value.action, ())?;
         match (word, parent) {
-            (ActionWord::Allow, None) => Some(Action::Allow),
-            (ActionWord::Deny, None) => Some(Action::Deny),
+            (ActionWord::Allow, None) => Some(RuleAction::Allow),
+            (ActionWord::Deny, None) => Some(RuleAction::Deny),
             (ActionWord::Via, Some((_, parent))) => parent,
             (ActionWord::Allow | ActionWord::Deny, Some((place, _))) => {
                 let diagnostic = Diagnostic::new(place, "`via` needs action = \"via\"");
@@ -264,9 +264,9 @@ impl Resolver<'_> {
         }
     }
 
-    fn parent(&mut self, via: &At<Secret>) -> Option<Action> {
+    fn parent(&mut self, via: &At<Secret>) -> Option<RuleAction> {
         let parent = self.checked("via", &via.place, parse_parent(via.value.expose()))?;
-        Some(Action::Via(Arc::new(parent)))
+        Some(RuleAction::Via(Arc::new(parent)))
     }
 
     fn names(&mut self, key: &str, texts: &Option<At<Vec<Text>>>) -> Vec<HostName> {

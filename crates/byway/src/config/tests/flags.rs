@@ -188,7 +188,7 @@ fn an_allow_of_port_25_alone_opens_it_for_every_public_address() {
     let rule = &egress(flags).unwrap().rules[0];
     assert_eq!(
         (&rule.action, rule.ports.as_slice()),
-        (&Action::Allow, &[25..=25][..])
+        (&RuleAction::Allow, &[25..=25][..])
     );
     assert!(rule.cidrs.is_empty() && rule.hosts.is_empty() && rule.suffixes.is_empty());
 }

@@ -416,7 +416,7 @@ port = [443, \"8000-8999\"]
     let [via, allow] = egress.rules.as_slice() else {
         panic!("two rules")
     };
-    let Action::Via(parent) = &via.action else {
+    let RuleAction::Via(parent) = &via.action else {
         panic!("a parent")
     };
     assert_eq!(parent.to_string(), "socks5://u:***@exit.example.com:1080");
