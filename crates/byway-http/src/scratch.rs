@@ -11,7 +11,7 @@ use std::ops::{Deref, DerefMut};
 
 use byway_h1::RequestParser;
 
-use crate::h1::H1Response;
+use crate::h1::ClientMessage;
 
 /// How many of one kind a thread keeps at most.
 pub const KEPT: usize = 256;
@@ -97,7 +97,7 @@ macro_rules! recycle {
 }
 
 recycle!(RequestParser, |head| head.clear());
-recycle!(H1Response, |response| response.clear());
+recycle!(ClientMessage, |message| message.clear());
 recycle!(ScratchBytes, |bytes| {
     bytes.0.clear();
     bytes.0.shrink_to(KEPT_BYTES);

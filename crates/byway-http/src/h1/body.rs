@@ -7,7 +7,7 @@
 use std::task::{Context, Poll, ready};
 
 use byway_dial::{Broken, Read, Stream};
-use byway_h1::{BodyDecoder, ResponseParser, Step, write};
+use byway_h1::{BodyDecoder, Step, write};
 use byway_head::{Field, Framed, Limits, Malformed, Trailers};
 
 use super::conn::Conn;
@@ -30,17 +30,6 @@ pub struct H1Writing {
     /// Once the connection has sent this many bytes, short data is appended to the queue, so that
     /// one plain write sends both.
     joins_from: u64,
-}
-
-/// A request that was sent to an upstream, and its response.
-#[derive(Debug, Default)]
-pub struct H1Response {
-    /// The head of the response.
-    pub parser: ResponseParser,
-    /// The body of the response.
-    pub reading: H1Reading,
-    /// The body of the request.
-    pub writing: H1Writing,
 }
 
 /// A body that is read from a connection.
@@ -66,6 +55,11 @@ impl H1Reading {
             decoder: BodyDecoder::new(framed, limits),
             end_bytes: 0,
         }
+    }
+
+    /// How many bytes of data are missing, if known.
+    pub fn remaining(&self) -> Option<u64> {
+        self.decoder.remaining()
     }
 
     fn fin(&mut self) -> Result<(), BodyError> {
@@ -96,14 +90,6 @@ impl H1Writing {
     }
 }
 
-impl H1Response {
-    /// Forgets the message, and keeps the memory of its head.
-    pub fn clear(&mut self) {
-        self.parser.clear();
-        (self.reading, self.writing) = Default::default();
-    }
-}
-
 impl Source for H1Source<'_> {
     fn part(&mut self) -> Result<Part, Malformed> {
         loop {
@@ -114,7 +100,8 @@ impl Source for H1Source<'_> {
                     continue;
                 }
                 Step::End(n) => {
-                    self.reading.end_bytes = n;
+                    // The decoder reports the length once.
+                    self.reading.end_bytes = n.max(self.reading.end_bytes);
                     Part::End
                 }
                 Step::More => Part::More,

@@ -43,6 +43,10 @@ pub struct Conn {
     out_sent: usize,
     /// Bytes sent since the connection was opened. Never decreases.
     sent_bytes: u64,
+    /// Bytes read into the buffer since the connection was opened.
+    received_bytes: u64,
+    /// Requests that the server will still take, if it announced a number.
+    pub(super) requests_left: Option<u64>,
     /// In front of a slow client (egress): takes what would block, and drains whenever it is
     /// polled.
     outflow: Option<Box<Outflow>>,
@@ -59,6 +63,8 @@ impl Conn {
             out: None,
             out_sent: 0,
             sent_bytes: 0,
+            received_bytes: 0,
+            requests_left: None,
             outflow: None,
         }
     }
@@ -197,6 +203,7 @@ impl Conn {
             buffer.advance(*n);
             self.read_in = reactor_tick::current();
             self.growth.record(*n, offered);
+            self.received_bytes += *n as u64;
         }
         // No empty buffer is kept while waiting.
         self.unread = (!buffer.is_empty()).then_some(buffer);
@@ -317,6 +324,18 @@ impl Conn {
     #[inline]
     pub fn sent_bytes(&self) -> u64 {
         self.sent_bytes
+    }
+
+    /// Bytes read into the buffer since the connection was opened. Never decreases; those that a
+    /// kernel pipe moves are not among them.
+    #[inline]
+    pub fn received_bytes(&self) -> u64 {
+        self.received_bytes
+    }
+
+    /// Another request is sent on it.
+    pub(super) fn begin_request(&mut self) {
+        self.requests_left = self.requests_left.map(|left| left.saturating_sub(1));
     }
 
     /// Bytes that have left the process, to measure progress: an outflow may still hold what it has

@@ -14,6 +14,7 @@ use std::task::{Context, Poll, ready};
 
 use byway_dial::Broken;
 use byway_head::{Framed, Request, Version};
+use byway_http::h1::{EndlessInterim, HeadError, MOST_INTERIM, Outcome};
 use byway_http::{BodyError, LazyTimer};
 
 use self::waiting::WaitEnd;
@@ -24,8 +25,8 @@ use super::failure::{AttemptFailure, client_left, filter_failed, no_answer, not_
 use super::forward::{ExchangeRequest, Moved, body_too_large, codec_limits};
 use super::head::{self, ResponseRules};
 use super::next::Next;
-use super::retry::{Failed, Outcome, Tries, is_repeatable};
-use super::upstream::{HeadError, Upstream};
+use super::retry::{Failed, Tries, is_repeatable};
+use super::upstream::Upstream;
 use crate::fault::{Fault, Reason, Who, malformed};
 use crate::observe::timing::Phase;
 use crate::outbound::tunnel::Tunnel;
@@ -100,7 +101,7 @@ impl<'a> Attempt<'a> {
         upstream
             .start_over(self.upload)
             .map_err(|error| malformed(Who::Downstream, &error))?;
-        for _ in 0..MOST_HEADS {
+        loop {
             self.response_head(downstream, &mut upstream, timer).await?;
             moved.up = self.upload.moved();
             let status = upstream.response().status();
@@ -122,8 +123,6 @@ impl<'a> Attempt<'a> {
                 _ => {}
             }
         }
-        let detail = format!("the upstream sent {MOST_HEADS} interim responses and no final one");
-        Err(Fault::new(Who::Upstream, Reason::EndlessInterim, detail).into())
     }
 
     /// Whether another upstream is tried instead of passing this response on. If not, the bytes
@@ -300,8 +299,13 @@ impl<'a> Attempt<'a> {
                 .map_err(|error| self.malformed_response(&error))?;
         }
         self.continued |= response.status() == 100;
-        upstream.pass_interim();
-        self.push_down(downstream, upstream, timer).await
+        let passed = upstream.pass_interim();
+        self.push_down(downstream, upstream, timer).await?;
+        passed.map_err(|EndlessInterim| {
+            let detail =
+                format!("the upstream sent {MOST_INTERIM} interim responses and no final one");
+            Fault::new(Who::Upstream, Reason::EndlessInterim, detail).into()
+        })
     }
 
     /// Sends what is queued for the client, and uploads its request body meanwhile: it may send all
@@ -509,10 +513,6 @@ impl<'a> Attempt<'a> {
         }
     }
 }
-
-/// Limit on the response heads for one request, interim and final. More would hold the connection
-/// without progress.
-const MOST_HEADS: usize = 64;
 
 /// Whether the client has announced that this is its last request (RFC 9112 section 9.6) and has
 /// sent nothing more. Never true after a request body: some clients send an empty line after it,

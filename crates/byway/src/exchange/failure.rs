@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use byway_dial::Broken;
 use byway_http::filter::FilterError;
+use byway_http::h1::Outcome;
 
 use super::body::BodyTransfer;
 use super::forward::ExchangeRequest;
-use super::retry::{Failed, Outcome, is_repeatable};
+use super::retry::{Failed, is_repeatable};
 use crate::config::LimitsPlan;
 use crate::fault::{Fault, Reason, Who};
 

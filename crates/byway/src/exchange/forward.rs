@@ -27,7 +27,7 @@ use super::downstream::Downstream;
 use super::failure::AttemptFailure;
 use super::head::{self, RequestRules};
 use super::next::Next;
-use super::retry::{Failed, Tries, is_repeatable, kept_bytes};
+use super::retry::{self, Failed, Tries, is_repeatable, kept_bytes};
 use super::upstream::Upstream;
 use crate::config::{HostMode, LimitsPlan};
 use crate::fault::{Fault, Reason, Who, malformed};
@@ -168,7 +168,7 @@ pub async fn forward(
             return Err(failure.fault);
         }
         tracing::debug!(
-            outcome = failure.outcome.word(),
+            outcome = retry::word(failure.outcome),
             "retrying: {}",
             failure.fault
         );

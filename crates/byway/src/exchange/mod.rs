@@ -8,8 +8,7 @@
 //! `deadline` limits pauses, `min_rate` slow clients;
 //! `client_gone` ends work for a client that has left, `recall` an exchange that holds up others;
 //! `next` is what becomes of the client's connection.
-//! `keep_alive` decides how long an upstream connection is kept, `connection_options` is what
-//! Connection lists, `max_forwards` counts Max-Forwards down, `other_protocol` recognizes what is
+//! `connection_options` is what Connection lists, `max_forwards` counts Max-Forwards down, `other_protocol` recognizes what is
 //! not HTTP, `request_id` names a request, `date` is the current time.
 
 pub mod answer;
@@ -26,7 +25,6 @@ pub mod failure;
 pub mod forward;
 pub mod head;
 pub mod head_out;
-pub mod keep_alive;
 pub mod max_forwards;
 pub mod min_rate;
 pub mod next;

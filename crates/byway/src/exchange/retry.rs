@@ -6,37 +6,13 @@
 //!        that harmless.
 
 use byway_head::{Framed, Request};
+use byway_http::h1::Outcome;
 use tokio::time::Instant;
 
 use super::connection_options::ConnectionOptions;
 use crate::config::RetryPlan;
 use crate::observe::counters::{Counter, Counters};
 use crate::outbound::retry_budget::RetryBudget;
-
-/// How far an attempt got before it failed. If in doubt, the later one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing of the request was sent: no connection could be opened, or a reused one was dead
-    /// before the first byte.
-    Unsent,
-    /// Some of the request was sent, and no byte of a response has come: it may have been served,
-    /// or not.
-    SentNoByteBack,
-    /// A byte of a response has come: it was served, at least in part. (Only a status of `retry.on`
-    /// permits a retry.)
-    Partial,
-}
-
-impl Outcome {
-    /// The word for a retry after it, in the log and in `byway_retries_total`.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Unsent => "unsent",
-            Self::SentNoByteBack => "unanswered",
-            Self::Partial => "status",
-        }
-    }
-}
 
 /// Why a request was not sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +45,15 @@ impl NotMade {
             Self::NoOtherUpstream => "no-other-upstream",
             Self::Deadline => "deadline",
         }
+    }
+}
+
+/// The word for a retry after it, in the log and in `byway_retries_total`.
+pub const fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Unsent => "unsent",
+        Outcome::SentNoByteBack => "unanswered",
+        Outcome::Partial => "status",
     }
 }
 

@@ -6,24 +6,18 @@
 //! Never: keeps a connection that is not at a message boundary.
 
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
 
-use byway_dial::{Broken, Pipe, Read, Stream};
-use byway_h1::{HeadWriter, Parsed};
+use byway_dial::{Pipe, Stream};
 use byway_head::{Framed, Limits, Malformed, Response};
-use byway_http::h1::{H1Reading, H1Response, H1Sink, H1Source, H1Writing};
-use byway_http::scratch::Scratch;
-use byway_http::{Part, Source};
+use byway_http::h1::{ClientExchange, EndlessInterim, HeadError, HintLimits, Outcome};
 use byway_pool::{Lease, Release};
 
 use super::body::BodyTransfer;
 #[cfg(test)]
 use super::double::DoubleStream;
 use super::head_out::Head;
-use super::keep_alive::keep_upstream;
 use super::other_protocol;
-use super::retry::Outcome;
 use crate::fault::Fault;
 use crate::observe::request_report::Reports;
 use crate::outbound::pooled::PoolKey;
@@ -40,121 +34,12 @@ pub enum Upstream {
 }
 
 /// A connection of HTTP/1 with one request on it.
-pub struct H1Upstream {
-    lease: Lease<PoolKey, UpstreamConn>,
-    message: Scratch<H1Response>,
-    /// The length of the response head that is the next unread bytes.
-    head_bytes: usize,
-    /// Bytes sent on the connection before this request.
-    sent_before: u64,
-    received: u64,
-    /// How long the connection may be idle after the response; `None` closes it.
-    keep: Option<Option<Duration>>,
-    /// It closes after this response, as an interim response announced a body, so that the next
-    /// bytes may not begin a message, or because no other request may use it.
-    is_last: bool,
-}
-
-/// Why there is no response head.
-pub enum HeadError {
-    /// It is malformed.
-    Malformed(Malformed),
-    /// The upstream speaks another protocol, such as TLS.
-    OtherProtocol(Fault),
-    /// The upstream closed, or its connection broke.
-    Closed(Option<Broken>),
-}
-
-impl H1Upstream {
-    /// The source of the response's body.
-    pub(super) fn source(&mut self) -> H1Source<'_> {
-        H1Source {
-            conn: &mut self.lease,
-            reading: &mut self.message.reading,
-        }
-    }
-
-    /// The sink of the request's body.
-    pub(super) fn sink(&mut self) -> H1Sink<'_> {
-        H1Sink {
-            conn: &mut self.lease,
-            writing: &mut self.message.writing,
-        }
-    }
-
-    fn response(&self) -> Response<'_> {
-        self.message.parser.view(self.lease.unread())
-    }
-
-    /// Continues where the last call stopped.
-    fn poll_head(
-        &mut self,
-        cx: &mut Context<'_>,
-        limits: &Limits,
-        exposed: bool,
-    ) -> Poll<Result<(), HeadError>> {
-        loop {
-            let unread = self.lease.unread();
-            if !unread.is_empty() {
-                let parsed = self.message.parser.parse(unread, limits);
-                if let Ok(Parsed::Complete(n)) = parsed {
-                    self.head_bytes = n;
-                    return Poll::Ready(Ok(()));
-                }
-                // It fails at once if no head will come.
-                if let Some(fault) = other_protocol::in_response(unread, exposed) {
-                    return Poll::Ready(Err(HeadError::OtherProtocol(fault)));
-                }
-                parsed.map_err(HeadError::Malformed)?;
-            }
-            match ready!(self.lease.poll_fill(cx)) {
-                Ok(Read::Data(n)) => self.received += n as u64,
-                Ok(Read::Fin) => return Poll::Ready(Err(HeadError::Closed(None))),
-                Err(broken) => return Poll::Ready(Err(HeadError::Closed(Some(broken)))),
-            }
-        }
-    }
-
-    fn begin_body(&mut self, framed: Framed, limits: &Limits) {
-        self.keep = keep_upstream(&self.response(), framed).filter(|_| !self.is_last);
-        self.lease.consume(self.head_bytes);
-        self.message.reading = H1Reading::new(framed, limits);
-    }
-
-    /// Skips what has arrived of the body. Returns whether that was all of it.
-    fn skip_body(&mut self) -> bool {
-        let mut source = self.source();
-        loop {
-            match source.part() {
-                Ok(Part::Data(n)) => source.taken(n),
-                Ok(Part::End) => {
-                    source.finish();
-                    return true;
-                }
-                Ok(Part::More) | Err(_) => return false,
-            }
-        }
-    }
-
-    fn is_clean(&self) -> bool {
-        self.lease.unread().is_empty() && !self.lease.has_queued()
-    }
-}
+pub type H1Upstream = ClientExchange<Lease<PoolKey, UpstreamConn>>;
 
 impl Upstream {
     /// A connection of HTTP/1, at a message boundary.
     pub fn h1(lease: Lease<PoolKey, UpstreamConn>) -> Self {
-        let mut message = Scratch::<H1Response>::take();
-        message.writing = H1Writing::after_head(&lease);
-        Self::H1(H1Upstream {
-            sent_before: lease.sent_bytes(),
-            lease,
-            message,
-            head_bytes: 0,
-            received: 0,
-            keep: None,
-            is_last: false,
-        })
+        Self::H1(ClientExchange::begin(lease))
     }
 
     /// Whether an earlier request used the connection.
@@ -186,11 +71,7 @@ impl Upstream {
         write: impl FnOnce(&mut Head<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         match self {
-            Self::H1(h1) => {
-                h1.message.writing.begin(framed);
-                h1.lease
-                    .try_queue(|out| write(&mut Head::H1(HeadWriter(out))))
-            }
+            Self::H1(h1) => h1.write_head(framed, |head| write(&mut Head::H1(head))),
             #[cfg(test)]
             Self::Double(stream) => stream.write_head(|head| write(&mut Head::Double(head))),
         }
@@ -215,9 +96,11 @@ impl Upstream {
         cx: &mut Context<'_>,
         limits: &Limits,
         exposed: bool,
-    ) -> Poll<Result<(), HeadError>> {
+    ) -> Poll<Result<(), HeadError<Fault>>> {
         match self {
-            Self::H1(h1) => h1.poll_head(cx, limits, exposed),
+            Self::H1(h1) => h1.poll_head(cx, limits, |unread| {
+                other_protocol::in_response(unread, exposed)
+            }),
             #[cfg(test)]
             Self::Double(stream) => {
                 let head = stream.poll_head(cx);
@@ -229,7 +112,7 @@ impl Upstream {
     /// Whether a part of the next head has arrived.
     pub fn has_partial_head(&self) -> bool {
         match self {
-            Self::H1(h1) => !h1.lease.unread().is_empty(),
+            Self::H1(h1) => h1.has_partial_head(),
             #[cfg(test)]
             Self::Double(_) => false,
         }
@@ -245,15 +128,14 @@ impl Upstream {
     }
 
     /// Continues after an interim response: the next head follows it.
-    pub fn pass_interim(&mut self) {
+    ///
+    /// # Errors
+    /// If there were too many.
+    pub fn pass_interim(&mut self) -> Result<(), EndlessInterim> {
         match self {
-            Self::H1(h1) => {
-                h1.is_last |= h1.response().announces_impossible_body();
-                h1.lease.consume(h1.head_bytes);
-                h1.message.parser.clear();
-            }
+            Self::H1(h1) => h1.pass_interim(),
             #[cfg(test)]
-            Self::Double(_) => {}
+            Self::Double(_) => Ok(()),
         }
     }
 
@@ -261,7 +143,7 @@ impl Upstream {
     /// may close with unread bytes of the request, and such a reset overtakes its response.
     pub fn close_after_response(&mut self) {
         match self {
-            Self::H1(h1) => h1.is_last = true,
+            Self::H1(h1) => h1.close_after_response(),
             #[cfg(test)]
             Self::Double(_) => {}
         }
@@ -270,7 +152,9 @@ impl Upstream {
     /// Continues after a final response head: a body framed like this follows it.
     pub fn begin_body(&mut self, framed: Framed, limits: &Limits) {
         match self {
-            Self::H1(h1) => h1.begin_body(framed, limits),
+            Self::H1(h1) => {
+                let _ = h1.begin_body(framed, limits, Some(HintLimits::default()));
+            }
             #[cfg(test)]
             Self::Double(stream) => stream.expect(framed),
         }
@@ -285,17 +169,16 @@ impl Upstream {
         }
     }
 
-    /// How far the request got. Compares byte counts, since an empty queue does not show what was
-    /// sent: a chunk may be queued after a head that left long ago.
+    /// How far the request got.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::H1(h1) if h1.received > 0 => Outcome::Partial,
-            Self::H1(h1) if h1.lease.sent_bytes() == h1.sent_before => Outcome::Unsent,
+            Self::H1(h1) => h1.outcome(),
             #[cfg(test)]
             Self::Double(stream) if stream.has_received() => Outcome::Partial,
             #[cfg(test)]
             Self::Double(stream) if stream.sent() == 0 => Outcome::Unsent,
-            _ => Outcome::SentNoByteBack,
+            #[cfg(test)]
+            Self::Double(_) => Outcome::SentNoByteBack,
         }
     }
 
@@ -314,8 +197,8 @@ impl Upstream {
     /// that it cannot be taken for a complete one.
     pub fn settle(self, sent: bool) {
         match self {
-            Self::H1(mut h1) => match h1.keep {
-                Some(idle) if sent && h1.is_clean() => h1.lease.release(Release::Keep { idle }),
+            Self::H1(mut h1) => match h1.kept() {
+                Ok(idle) if sent => h1.lease.release(Release::Keep { idle }),
                 _ => {
                     if sent {
                         h1.lease.stream().close_on_drop();
@@ -333,14 +216,12 @@ impl Upstream {
     pub fn discard(self, framed: Framed, limits: &Limits) {
         match self {
             Self::H1(mut h1) => {
-                h1.begin_body(framed, limits);
-                let whole = h1.skip_body();
-                match h1.keep {
-                    Some(idle) if whole && h1.is_clean() => {
-                        h1.lease.release(Release::Keep { idle })
-                    }
-                    _ => h1.lease.release(Release::Close),
-                }
+                let _ = h1.begin_body(framed, limits, Some(HintLimits::default()));
+                let release = match (h1.skip_body(), h1.kept()) {
+                    (true, Ok(idle)) => Release::Keep { idle },
+                    _ => Release::Close,
+                };
+                h1.lease.release(release);
             }
             #[cfg(test)]
             Self::Double(_) => {}
@@ -351,11 +232,7 @@ impl Upstream {
     /// leaves the pool: from here on it counts only against the limit of upgraded connections.
     pub fn into_tunnel(self) -> (Stream, Vec<u8>) {
         match self {
-            Self::H1(mut h1) => {
-                h1.lease.consume(h1.head_bytes);
-                let (conn, _) = h1.lease.detach();
-                conn.http.into_parts()
-            }
+            Self::H1(h1) => h1.leave_http().detach().0.http.into_parts(),
             #[cfg(test)]
             Self::Double(_) => panic!("no test upgrades a stream"),
         }

@@ -1,5 +1,6 @@
 //! Upstream conn: a connection of HTTP/1 to an upstream, as the pool keeps it.
 
+use std::borrow::{Borrow, BorrowMut};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
@@ -43,6 +44,20 @@ impl Deref for UpstreamConn {
 impl DerefMut for UpstreamConn {
     #[inline]
     fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.http
+    }
+}
+
+impl Borrow<Conn> for UpstreamConn {
+    #[inline]
+    fn borrow(&self) -> &Conn {
+        &self.http
+    }
+}
+
+impl BorrowMut<Conn> for UpstreamConn {
+    #[inline]
+    fn borrow_mut(&mut self) -> &mut Conn {
         &mut self.http
     }
 }

@@ -63,7 +63,7 @@ fn the_log_and_the_metrics_call_a_reason_by_the_same_word() {
         counters.retried(outcome).add(1);
         shown(format!(
             "byway_retries_total{{after=\"{}\"}} 1\n",
-            outcome.word()
+            word(outcome)
         ));
     }
 }
