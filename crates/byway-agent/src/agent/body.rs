@@ -8,16 +8,15 @@
 
 use super::error::{BoxError, Error, Unsuited, Which};
 use super::event::CloseReason;
-use super::group::Group;
-use super::h1_conn::H1Conn;
 use super::in_flight::InFlight;
 use super::keep_alive::Keep;
+use super::pooled_conn::Exchange;
 use super::upgrade::Upgraded;
 use super::upload::{UploadError, Uploading};
 use bytes::{Bytes, BytesMut};
-use byway_dial::{Broken, Read};
-use byway_h1::{BodyDecoder, Step};
-use byway_pool::Lease;
+use byway_dial::Broken;
+use byway_http::h1::H1Source;
+use byway_http::{BodyError, Part, Source};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Frame, SizeHint};
 use std::fmt;
@@ -63,8 +62,7 @@ pub(crate) struct About {
 
 /// The rest of an exchange, after the response's head.
 pub(crate) struct Incoming {
-    pub(crate) lease: Option<Lease<Group, H1Conn>>,
-    pub(crate) decoder: BodyDecoder,
+    pub(crate) exchange: Option<Exchange>,
     /// The rest of the request.
     pub(crate) upload: Option<Box<dyn Uploading>>,
     pub(crate) keep: Keep,
@@ -73,10 +71,8 @@ pub(crate) struct Incoming {
     pub(crate) body_idle: Option<Duration>,
     /// When the origin must have sent or taken something, while it is waited for.
     pub(crate) due: Option<Instant>,
-    /// `written` of the connection when `due` was set.
+    /// Bytes sent when `due` was set.
     pub(crate) taken: u64,
-    /// The length of a complete trailer section at the start of the buffer: the next frame.
-    pub(crate) trailer_bytes: Option<usize>,
     /// The response has ended; the request may not have.
     pub(crate) over: bool,
 }
@@ -92,11 +88,11 @@ impl Body {
 
     pub(crate) fn incoming(incoming: Incoming, about: About) -> Self {
         let mut incoming = incoming;
-        incoming.over = incoming.decoder.is_done();
+        incoming.over = incoming.left() == Some(0);
         if incoming.over && incoming.upload.is_none() {
             incoming.settle();
         }
-        let kind = if incoming.lease.is_some() {
+        let kind = if incoming.exchange.is_some() {
             BodyKind::Incoming(Box::new(incoming))
         } else {
             BodyKind::Empty
@@ -220,7 +216,7 @@ impl http_body::Body for Body {
         match &self.kind {
             BodyKind::Empty | BodyKind::Upgraded(_) => true,
             BodyKind::Whole(_) => false,
-            BodyKind::Incoming(incoming) => incoming.lease.is_none(),
+            BodyKind::Incoming(incoming) => incoming.exchange.is_none(),
         }
     }
 
@@ -229,8 +225,7 @@ impl http_body::Body for Body {
             BodyKind::Empty | BodyKind::Upgraded(_) => SizeHint::with_exact(0),
             BodyKind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             BodyKind::Incoming(incoming) => incoming
-                .decoder
-                .remaining()
+                .left()
                 .map_or_else(SizeHint::new, SizeHint::with_exact),
         }
     }
@@ -290,8 +285,13 @@ impl fmt::Debug for Body {
 }
 
 impl Incoming {
+    /// How many bytes of data are missing, if known.
+    fn left(&self) -> Option<u64> {
+        self.exchange.as_ref().map_or(Some(0), Exchange::body_left)
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if self.lease.is_none() {
+        if self.exchange.is_none() {
             return Poll::Ready(None);
         }
         if let Err(error) = self.poll_upload(cx) {
@@ -314,46 +314,39 @@ impl Incoming {
 
     /// Data or trailers, or `None` when the response has ended.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Error>> {
-        let Some(lease) = &mut self.lease else {
+        let Some(exchange) = &mut self.exchange else {
             return Poll::Ready(Ok(None));
         };
-        let conn: &mut H1Conn = lease;
         loop {
-            let step = match self.trailer_bytes.take() {
-                Some(n) => Step::End(n),
-                None => self.decoder.step(conn.buffer.unread())?,
-            };
-            match step {
-                Step::Data(n) => {
-                    let data =
-                        Bytes::copy_from_slice(conn.buffer.unread().get(..n).unwrap_or_default());
-                    conn.buffer.consume(n);
-                    self.decoder.taken(n);
+            let mut source = exchange.source();
+            match source.part()? {
+                Part::Data(n) => {
+                    let data = Bytes::copy_from_slice(source.data().get(..n).unwrap_or_default());
+                    source.taken(n);
                     self.due = None;
-                    self.trailer_bytes = end_if_here(&mut self.decoder, conn)?;
-                    self.over = self.trailer_bytes == Some(0);
+                    // The last data ends the body, unless trailers are the next frame.
+                    self.over = source.part()? == Part::End && source.trailers().next().is_none();
+                    if self.over {
+                        source.finish();
+                    }
                     return Poll::Ready(Ok(Some(Frame::data(data))));
                 }
-                Step::Skip(n) => conn.buffer.consume(n),
-                Step::End(n) => {
-                    let trailers = trailers(&self.decoder, conn.buffer.unread());
-                    conn.buffer.consume(n);
+                Part::End => {
+                    let trailers = trailers(&source);
+                    source.finish();
                     (self.over, self.due) = (true, None);
                     return Poll::Ready(Ok(
                         (!trailers.is_empty()).then(|| Frame::trailers(trailers))
                     ));
                 }
-                Step::More => match conn.poll_fill(cx) {
-                    Poll::Ready(Ok(Read::Data(_))) => {}
-                    Poll::Ready(Ok(Read::Fin)) => {
-                        if self.decoder.eof().is_err() {
-                            return Poll::Ready(Err(lost(conn, self.idempotent, None)));
-                        }
-                        (self.over, self.due) = (true, None);
-                        return Poll::Ready(Ok(None));
-                    }
-                    Poll::Ready(Err(broken)) => {
-                        return Poll::Ready(Err(lost(conn, self.idempotent, Some(broken))));
+                Part::More => match source.poll_more(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => {
+                        let broken = match error {
+                            BodyError::From(broken) => Some(broken),
+                            _ => None,
+                        };
+                        return Poll::Ready(Err(lost(exchange, self.idempotent, broken)));
                     }
                     Poll::Pending => break,
                 },
@@ -370,30 +363,31 @@ impl Incoming {
     /// Ready when the origin has paused for too long: it has sent nothing, and taken nothing of the
     /// request. The time does not run while the caller's own body has nothing to send.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (Some(after), Some(lease)) = (self.body_idle, &mut self.lease) else {
+        let (Some(after), Some(exchange)) = (self.body_idle, &mut self.exchange) else {
             return Poll::Pending;
         };
         if self
             .upload
             .as_ref()
-            .is_some_and(|upload| !upload.waits_for_origin(lease))
+            .is_some_and(|upload| !upload.waits_for_origin(exchange))
         {
             self.due = None;
             return Poll::Pending;
         }
-        if self.taken != lease.written {
-            (self.taken, self.due) = (lease.written, None);
+        let sent = exchange.sent_bytes();
+        if self.taken != sent {
+            (self.taken, self.due) = (sent, None);
         }
         let at = *self.due.get_or_insert_with(|| Instant::now() + after);
-        lease.timer.poll_until(cx, at)
+        exchange.lease.timer.poll_at(cx, at)
     }
 
     /// Sends more of the request. Only a failure of the caller's own body is an error.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), BoxError> {
-        let (Some(upload), Some(lease)) = (&mut self.upload, &mut self.lease) else {
+        let (Some(upload), Some(exchange)) = (&mut self.upload, &mut self.exchange) else {
             return Ok(());
         };
-        match upload.poll(cx, lease) {
+        match upload.poll(cx, exchange) {
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(())) => {
                 self.upload = None;
@@ -411,13 +405,13 @@ impl Incoming {
     /// the origin takes it. A caller's body that has nothing ready is not waited for, since the
     /// caller may itself be waiting for this end.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (Some(upload), Some(lease)) = (&self.upload, &mut self.lease) else {
+        let (Some(upload), Some(exchange)) = (&self.upload, &mut self.exchange) else {
             self.settle();
             return Poll::Ready(());
         };
-        if self.keep.is_ok() && upload.waits_for_origin(lease) {
+        if self.keep.is_ok() && upload.waits_for_origin(exchange) {
             let at = *self.due.get_or_insert_with(|| Instant::now() + LINGER);
-            ready!(lease.timer.poll_until(cx, at));
+            ready!(exchange.lease.timer.poll_at(cx, at));
         }
         self.keep = self.keep.and(Err(CloseReason::EarlyResponse));
         self.settle();
@@ -426,9 +420,9 @@ impl Incoming {
 
     /// Returns the connection to the pool or closes it, according to `keep`.
     fn settle(&mut self) {
-        if let Some(lease) = self.lease.take() {
+        if let Some(exchange) = self.exchange.take() {
             self.upload = None;
-            self.in_flight.settle(lease, self.keep);
+            self.in_flight.settle(exchange, self.keep);
         }
     }
 
@@ -437,56 +431,23 @@ impl Incoming {
         self.settle();
         error
     }
-
-    /// Skips what has arrived, without waiting; returns whether that was the whole response.
-    fn skip_to_end(&mut self) -> bool {
-        let Some(lease) = &mut self.lease else {
-            return false;
-        };
-        if let Some(n) = self.trailer_bytes {
-            lease.buffer.consume(n);
-            return true;
-        }
-        loop {
-            match self.decoder.step(lease.buffer.unread()) {
-                Ok(Step::Data(n)) => {
-                    lease.buffer.consume(n);
-                    self.decoder.taken(n);
-                }
-                Ok(Step::Skip(n)) => lease.buffer.consume(n),
-                Ok(Step::End(n)) => {
-                    lease.buffer.consume(n);
-                    return true;
-                }
-                Ok(Step::More) | Err(_) => return false,
-            }
-        }
-    }
 }
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        if self.lease.is_some() && self.upload.is_none() && (self.over || self.skip_to_end()) {
+        let is_whole = self
+            .exchange
+            .as_mut()
+            .is_some_and(|exchange| self.over || exchange.skip_body());
+        if is_whole && self.upload.is_none() {
             self.settle();
         }
     }
 }
 
-/// Skips the framing that has arrived. If the message ends there, returns the length of its trailer
-/// section (0 if there is none), which is then the first unread data.
-fn end_if_here(decoder: &mut BodyDecoder, conn: &mut H1Conn) -> Result<Option<usize>, Error> {
-    loop {
-        match decoder.step(conn.buffer.unread())? {
-            Step::Skip(n) => conn.buffer.consume(n),
-            Step::End(n) => return Ok(Some(n)),
-            Step::Data(_) | Step::More => return Ok(None),
-        }
-    }
-}
-
-fn trailers(decoder: &BodyDecoder, unread: &[u8]) -> HeaderMap {
+fn trailers(source: &H1Source<'_>) -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    for field in decoder.trailers(unread) {
+    for field in source.trailers() {
         if let (Ok(name), Ok(value)) = (
             HeaderName::from_bytes(field.name),
             HeaderValue::from_bytes(field.value),
@@ -497,13 +458,13 @@ fn trailers(decoder: &BodyDecoder, unread: &[u8]) -> HeaderMap {
     trailers
 }
 
-fn lost(conn: &H1Conn, idempotent: bool, source: Option<Broken>) -> Error {
+fn lost(exchange: &Exchange, idempotent: bool, source: Option<Broken>) -> Error {
     // A body has started, so the connection's own count of requests shows whether it was reused.
-    let reused = conn.requests() > 1;
+    let reused = exchange.lease.requests() > 1;
     Error::ConnectionLost {
         reused,
-        bytes_written: conn.written,
-        bytes_read: conn.read,
+        bytes_written: exchange.sent_bytes(),
+        bytes_read: exchange.received_bytes(),
         idempotent,
         source,
     }

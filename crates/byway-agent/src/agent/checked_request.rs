@@ -9,6 +9,7 @@ use super::error::Error;
 use super::group::Group;
 use super::target::Target;
 use byway_dial::ServerName;
+use byway_head::Framed;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, Scheme};
@@ -16,23 +17,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// How the request's body is framed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outgoing {
-    /// There is no body, and the head has no framing field.
-    None,
-    /// A Content-Length of the given number of bytes.
-    Length(u64),
-    /// Chunked, because the length is not known.
-    Chunked,
-}
-
 /// A request that has passed all checks, with what is decided before a connection is acquired: its
 /// group, the framing of its body, and whether it may be repeated.
 pub(crate) struct CheckedRequest {
     pub(crate) parts: Parts,
     pub(crate) group: Group,
-    pub(crate) outgoing: Outgoing,
+    pub(crate) outgoing: Framed,
     /// May be repeated, by its method or by exactly one `Idempotency-Key`.
     pub(crate) idempotent: bool,
     pub(crate) expects_continue: bool,
@@ -271,7 +261,7 @@ impl Connection {
     }
 }
 
-fn outgoing(parts: &Parts, exact: Option<u64>) -> Result<Outgoing, Error> {
+fn outgoing(parts: &Parts, exact: Option<u64>) -> Result<Framed, Error> {
     let length = only(&parts.headers, &CONTENT_LENGTH)?;
     let coding = only(&parts.headers, &TRANSFER_ENCODING)?;
     let bodiless = [Method::CONNECT, Method::TRACE].contains(&parts.method);
@@ -283,20 +273,20 @@ fn outgoing(parts: &Parts, exact: Option<u64>) -> Result<Outgoing, Error> {
             "it has both Content-Length and Transfer-Encoding: leave both out",
         )),
         (None, Some(coding)) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
-            Ok(Outgoing::Chunked)
+            Ok(Framed::Chunked)
         }
         (None, Some(_)) => Err(Error::invalid(
             "its Transfer-Encoding is not `chunked`: leave it out",
         )),
-        (Some(length), None) => announced(length, exact).map(Outgoing::Length),
+        (Some(length), None) => announced(length, exact).map(Framed::Length),
         (None, None) => Ok(match exact {
             // POST, PUT and PATCH announce an empty body (RFC 9110 section 8.6).
             Some(0) if [Method::POST, Method::PUT, Method::PATCH].contains(&parts.method) => {
-                Outgoing::Length(0)
+                Framed::Length(0)
             }
-            Some(0) => Outgoing::None,
-            Some(exact) => Outgoing::Length(exact),
-            None => Outgoing::Chunked,
+            Some(0) => Framed::None,
+            Some(exact) => Framed::Length(exact),
+            None => Framed::Chunked,
         }),
     }
 }
@@ -323,8 +313,8 @@ fn announced(length: &HeaderValue, exact: Option<u64>) -> Result<u64, Error> {
     }
 }
 
-fn has_body(outgoing: Outgoing) -> bool {
-    !matches!(outgoing, Outgoing::None | Outgoing::Length(0))
+fn has_body(outgoing: Framed) -> bool {
+    !matches!(outgoing, Framed::None | Framed::Length(0))
 }
 
 fn expects_continue(headers: &HeaderMap) -> bool {
@@ -368,22 +358,22 @@ mod tests {
     #[test]
     fn the_body_is_framed_by_what_is_known_about_it() {
         let post = |r: http::request::Builder| r.method("POST");
-        assert_eq!(check(|r| r, Some(0)).ok().unwrap().outgoing, Outgoing::None);
+        assert_eq!(check(|r| r, Some(0)).ok().unwrap().outgoing, Framed::None);
         assert_eq!(
             check(post, Some(0)).ok().unwrap().outgoing,
-            Outgoing::Length(0)
+            Framed::Length(0)
         );
         assert_eq!(
             check(|r| r, Some(5)).ok().unwrap().outgoing,
-            Outgoing::Length(5)
+            Framed::Length(5)
         );
-        assert_eq!(check(post, None).ok().unwrap().outgoing, Outgoing::Chunked);
+        assert_eq!(check(post, None).ok().unwrap().outgoing, Framed::Chunked);
         assert_eq!(
             check(|r| r.header("content-length", "7"), None)
                 .ok()
                 .unwrap()
                 .outgoing,
-            Outgoing::Length(7)
+            Framed::Length(7)
         );
     }
 

@@ -1,21 +1,23 @@
 //! Exchange: one request on one connection, up to the head of its final response.
 //!
 //! In:    a checked request, its upload, a leased connection.
-//! Out:   the length of the head in the connection's buffer.
+//! Out:   the head of the response, in the exchange.
 //! Never: uses a second task or a channel: the polling task drives both directions; waits for a
 //!        peer without a deadline.
 
 use super::HEAD_LIMITS;
 use super::checked_request::CheckedRequest;
 use super::error::{BadAnswer, BoxError, Error, Which};
-use super::h1_conn::H1Conn;
-use super::interim::{MOST, OnInterim};
+use super::interim::OnInterim;
+use super::pooled_conn::Exchange;
 use super::request_head;
 use super::response_head;
 use super::upload::{Upload, UploadError, Uploading};
-use byway_dial::{Broken, Read};
-use byway_h1::Parsed;
+use byway_dial::Broken;
+use byway_http::Sink;
+use byway_http::h1::{EndlessInterim, HeadError, MOST_INTERIM};
 use http_body::Body;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -37,33 +39,23 @@ pub(super) struct Terms<'a> {
     pub(super) on_interim: Option<&'a OnInterim>,
 }
 
-/// The head of the final response.
-pub(super) struct FinalHead {
-    /// Its length; it is at the start of the buffer.
-    pub(super) head_bytes: usize,
-    /// The upload is incomplete and stopped: no 100 came, or the origin takes no more.
-    pub(super) abandoned: bool,
-    /// An interim response announced a body, so the next bytes may not be the start of a message.
-    pub(super) lost_boundary: bool,
-}
-
 /// Sends the request and reads the head of its final response, or of 101. The upload may not be
-/// over then.
+/// over then. Returns whether it has stopped, incomplete: no 100 came, or the origin takes no more.
 ///
 /// Not cancel safe for the connection, which must be closed if the future is dropped or fails.
 pub(super) async fn run<B>(
     checked: &CheckedRequest,
     upload: &mut Upload<B>,
-    conn: &mut H1Conn,
+    exchange: &mut Exchange,
     terms: &Terms<'_>,
-) -> Result<FinalHead, Error>
+) -> Result<bool, Error>
 where
     B: Body + Send,
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    conn.begin();
-    request_head::queue(checked, conn, terms.keep_alive)?;
+    exchange.lease.begin();
+    request_head::queue(checked, exchange, terms.keep_alive)?;
     let hold = checked
         .expects_continue
         .then(|| Instant::now() + terms.times.expect_continue);
@@ -73,38 +65,28 @@ where
         moved: 0,
         due: None,
         broken: None,
-        lost_boundary: false,
     };
-    for _ in 0..=MOST {
-        let head_bytes = poll_fn(|cx| progress.poll(cx, upload, conn))
+    loop {
+        poll_fn(|cx| progress.poll(cx, upload, exchange))
             .await
-            .map_err(|error| error.into_error(checked, conn, terms))?;
-        let status = conn.head.view(conn.buffer.unread()).status();
+            .map_err(|error| error.into_error(checked, exchange, terms))?;
+        let status = exchange.response().status();
         match status {
-            101 if checked.upgrades && upload.is_over() => {
-                return Ok(progress.final_head(head_bytes, upload));
-            }
+            101 if checked.upgrades && upload.is_over() => return Ok(false),
             101 => return Err(Error::Malformed(BadAnswer::UnaskedUpgrade)),
             100..=199 => {
                 if let Some(OnInterim(call)) = terms.on_interim {
-                    call(&response_head::read(
-                        &conn.head,
-                        conn.buffer.unread(),
-                        head_bytes,
-                    )?);
+                    call(&response_head::read(exchange)?);
                 }
-                progress.lost_boundary |= conn
-                    .head
-                    .view(conn.buffer.unread())
-                    .announces_impossible_body();
-                conn.buffer.consume(head_bytes);
-                conn.head.clear();
+                exchange.pass_interim().map_err(|EndlessInterim| {
+                    let limit = MOST_INTERIM.into();
+                    Error::Malformed(BadAnswer::EndlessInterim { limit })
+                })?;
                 progress.restart(status);
             }
-            _ => return Ok(progress.final_head(head_bytes, upload)),
+            _ => return Ok(progress.has_stopped() && !upload.is_over()),
         }
     }
-    Err(Error::Malformed(BadAnswer::EndlessInterim { limit: MOST }))
 }
 
 /// The state of an exchange between two polls.
@@ -112,12 +94,11 @@ struct Progress {
     /// How long the body waits for a 100.
     hold: Option<Instant>,
     times: Times,
-    /// `written` of the connection when `due` was set.
+    /// Bytes sent when `due` was set.
     moved: u64,
     due: Option<(Which, Instant)>,
     /// The origin takes no more of the request; its response may still come.
     broken: Option<Broken>,
-    lost_boundary: bool,
 }
 
 /// Why an exchange stopped.
@@ -128,13 +109,13 @@ enum ExchangeError {
 }
 
 impl ExchangeError {
-    fn into_error(self, checked: &CheckedRequest, conn: &H1Conn, terms: &Terms<'_>) -> Error {
+    fn into_error(self, checked: &CheckedRequest, exchange: &Exchange, terms: &Terms<'_>) -> Error {
         match self {
             Self::Error(error) => error,
             Self::Lost(source) => Error::ConnectionLost {
                 reused: terms.reused,
-                bytes_written: conn.written,
-                bytes_read: conn.read,
+                bytes_written: exchange.sent_bytes(),
+                bytes_read: exchange.received_bytes(),
                 idempotent: checked.idempotent,
                 source,
             },
@@ -147,22 +128,22 @@ impl Progress {
         &mut self,
         cx: &mut Context<'_>,
         upload: &mut Upload<B>,
-        conn: &mut H1Conn,
-    ) -> Poll<Result<usize, ExchangeError>>
+        exchange: &mut Exchange,
+    ) -> Poll<Result<(), ExchangeError>>
     where
         B: Body + Send,
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
         loop {
-            self.poll_upload(cx, upload, conn)?;
-            if let Poll::Ready(head) = self.poll_head(cx, conn) {
+            self.poll_upload(cx, upload, exchange)?;
+            if let Poll::Ready(head) = self.poll_head(cx, exchange) {
                 return Poll::Ready(head);
             }
-            let Some((at, which, after)) = self.deadline(upload, conn) else {
+            let Some((at, which, after)) = self.deadline(upload, exchange) else {
                 return Poll::Pending;
             };
-            ready!(conn.timer.poll_until(cx, at));
+            ready!(exchange.lease.timer.poll_at(cx, at));
             match self.hold.take() {
                 Some(_) => self.due = None, // no 100 came in time: send the body without it
                 None => {
@@ -176,7 +157,7 @@ impl Progress {
         &mut self,
         cx: &mut Context<'_>,
         upload: &mut Upload<B>,
-        conn: &mut H1Conn,
+        exchange: &mut Exchange,
     ) -> Result<(), ExchangeError>
     where
         B: Body + Send,
@@ -187,8 +168,12 @@ impl Progress {
             return Ok(());
         }
         let sent = match self.hold {
-            Some(_) => poll_head_out(cx, conn).map_err(UploadError::Broken),
-            None => upload.poll(cx, conn),
+            // The head only, while the body is held back.
+            Some(_) => exchange
+                .sink()
+                .poll_push_out(cx)
+                .map_err(UploadError::Broken),
+            None => upload.poll(cx, exchange),
         };
         match sent {
             Poll::Ready(Err(UploadError::Source(error))) => {
@@ -205,29 +190,21 @@ impl Progress {
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        conn: &mut H1Conn,
-    ) -> Poll<Result<usize, ExchangeError>> {
-        loop {
-            if !conn.buffer.is_empty() {
-                match conn.head.parse(conn.buffer.unread(), &HEAD_LIMITS) {
-                    Ok(Parsed::Complete(head_bytes)) => return Poll::Ready(Ok(head_bytes)),
-                    Ok(Parsed::Partial) => {}
-                    Err(error) => return Poll::Ready(Err(ExchangeError::Error(error.into()))),
-                }
-            }
-            match ready!(conn.poll_fill(cx)) {
-                Ok(Read::Data(_)) => {}
-                Ok(Read::Fin) => return Poll::Ready(Err(ExchangeError::Lost(self.broken.take()))),
-                Err(broken) => return Poll::Ready(Err(ExchangeError::Lost(Some(broken)))),
-            }
-        }
+        exchange: &mut Exchange,
+    ) -> Poll<Result<(), ExchangeError>> {
+        let head = ready!(exchange.poll_head(cx, &HEAD_LIMITS, |_| None::<Infallible>));
+        Poll::Ready(head.map_err(|error| match error {
+            HeadError::Malformed(error) => ExchangeError::Error(error.into()),
+            HeadError::Closed(broken) => ExchangeError::Lost(broken.or_else(|| self.broken.take())),
+            HeadError::OtherProtocol(never) => match never {},
+        }))
     }
 
     /// The next deadline; `None` while only the caller's own body is waited for.
     fn deadline<B>(
         &mut self,
         upload: &Upload<B>,
-        conn: &H1Conn,
+        exchange: &Exchange,
     ) -> Option<(Instant, Which, Duration)>
     where
         B: Body + Send,
@@ -239,7 +216,9 @@ impl Progress {
         }
         let (which, after) = match upload.is_over() || self.broken.is_some() {
             true => (Which::FirstByte, self.times.first_byte?),
-            false if upload.waits_for_origin(conn) => (Which::RequestBody, self.times.body_idle?),
+            false if upload.waits_for_origin(exchange) => {
+                (Which::RequestBody, self.times.body_idle?)
+            }
             false => {
                 self.due = None;
                 return None;
@@ -247,8 +226,9 @@ impl Progress {
         };
         // While the request is sent, each byte taken is progress. The response's head has one
         // timeout for all of it, which starts when the request is written.
-        if self.moved != conn.written || self.due.is_some_and(|(of, _)| of != which) {
-            self.moved = conn.written;
+        let sent = exchange.sent_bytes();
+        if self.moved != sent || self.due.is_some_and(|(of, _)| of != which) {
+            self.moved = sent;
             self.due = None;
         }
         let (_, at) = *self
@@ -257,17 +237,9 @@ impl Progress {
         Some((at, which, after))
     }
 
-    fn final_head<B>(&self, head_bytes: usize, upload: &Upload<B>) -> FinalHead
-    where
-        B: Body,
-        B::Error: Into<BoxError>,
-    {
-        let stopped = self.hold.is_some() || self.broken.is_some();
-        FinalHead {
-            head_bytes,
-            abandoned: stopped && !upload.is_over(),
-            lost_boundary: self.lost_boundary,
-        }
+    /// Whether no more of the request will be sent.
+    fn has_stopped(&self) -> bool {
+        self.hold.is_some() || self.broken.is_some()
     }
 
     /// An interim response came: restarts the deadline; a 100 releases the body.
@@ -277,10 +249,4 @@ impl Progress {
             self.hold = None;
         }
     }
-}
-
-/// Sends the head only, while the body is held back.
-fn poll_head_out(cx: &mut Context<'_>, conn: &mut H1Conn) -> Poll<Result<(), Broken>> {
-    ready!(conn.poll_send(cx, &[]))?;
-    conn.poll_flush(cx)
 }

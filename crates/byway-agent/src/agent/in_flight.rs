@@ -5,11 +5,10 @@
 
 use super::Inner;
 use super::event::{CloseReason, Event};
-use super::group::Group;
-use super::h1_conn::H1Conn;
 use super::keep_alive::Keep;
+use super::pooled_conn::Exchange;
 use super::reaper;
-use byway_pool::{Lease, Release};
+use byway_pool::Release;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -39,8 +38,9 @@ impl InFlight {
 
     /// Returns a connection to the pool, or closes it. One with a byte left over is closed in any
     /// case: the byte would be read as the start of the next response.
-    pub(crate) fn settle(&self, mut lease: Lease<Group, H1Conn>, keep: Keep) {
-        let keep = if lease.is_at_boundary() {
+    pub(crate) fn settle(&self, exchange: Exchange, keep: Keep) {
+        let mut lease = exchange.lease;
+        let keep = if lease.is_clean() {
             keep
         } else {
             keep.and(Err(CloseReason::ExtraBytes))
@@ -50,7 +50,7 @@ impl InFlight {
                 lease.close_reason = Some(reason);
             }
             Ok(idle) => {
-                lease.rest();
+                lease.close_reason = None;
                 self.0.observer.notify(&Event::Idle { group: lease.key() });
                 lease.release(Release::Keep { idle });
                 reaper::wake(&self.0);

@@ -2,15 +2,11 @@
 //!
 //! In:    a head with a status from 100 to 199 (except 101).
 //! Out:   a call of the caller's function.
-//! Never: more than [`MOST`] in one exchange.
+//! Never: more than [`byway_http::h1::MOST_INTERIM`] in one exchange.
 
 use http::Response;
 use std::fmt;
 use std::sync::Arc;
-
-/// The limit of interim responses per exchange. No honest origin sends this many, and each is read
-/// without a body.
-pub(crate) const MOST: usize = 16;
 
 /// A function to call with each interim response (100 Continue, 103 Early Hints…) of one request:
 /// put it into the request's extensions. The task that polls the request calls it, so it must be

@@ -1,11 +1,7 @@
-//! Keep-alive: whether a connection may carry another request, and how long it may stay idle.
-//!
-//! In:    a response's head, the caller's option, the agent's policy.
-//! Out:   keep it for a time, or close it with a reason.
-//! Never: keeps a connection longer than the origin announced.
+//! Keep-alive: the caller's policy for hints, and why a connection is closed after a response.
 
 use super::event::CloseReason;
-use byway_head::{Framed, Response};
+use byway_http::h1::{HintLimits, NotKept};
 use std::time::Duration;
 
 /// How the agent uses an origin's `Keep-Alive: timeout=N, max=M`, in any order.
@@ -33,37 +29,26 @@ impl Default for Hint {
     }
 }
 
+impl Hint {
+    /// The limits of hints; `None` ignores them.
+    pub(crate) fn limits(self) -> Option<HintLimits> {
+        match self {
+            Self::Honour { margin, longest } => Some(HintLimits { margin, longest }),
+            Self::Ignore => None,
+        }
+    }
+}
+
 /// Keep it (idle for the given time, if the origin sent one), or close it.
 pub(crate) type Keep = Result<Option<Duration>, CloseReason>;
 
-/// Decides about the connection of `response`. `requests_left` is the number that the origin
-/// announced before, and is updated from this response.
-pub(crate) fn keep(
-    response: &Response<'_>,
-    framed: Framed,
-    hint: Hint,
-    requests_left: &mut Option<u64>,
-) -> Keep {
-    if !response.keep_alive()
-        || framed == Framed::UntilClose
-        || response.announces_impossible_body()
-    {
-        return Err(CloseReason::LastResponse);
-    }
-    let Hint::Honour { margin, longest } = hint else {
-        return Ok(None);
-    };
-    let hint = response.keep_alive_hint();
-    *requests_left = hint.max.or(*requests_left);
-    if *requests_left == Some(0) {
-        return Err(CloseReason::Hint);
-    }
-    match hint
-        .timeout_seconds
-        .map(|seconds| Duration::from_secs(seconds).saturating_sub(margin))
-    {
-        Some(Duration::ZERO) => Err(CloseReason::Hint),
-        idle => Ok(idle.map(|idle| idle.min(longest))),
+/// A hint that leaves no time closes the connection at once.
+pub(crate) fn keep(kept: Result<Option<Duration>, NotKept>) -> Keep {
+    match kept {
+        Ok(Some(Duration::ZERO)) | Err(NotKept::Hint) => Err(CloseReason::Hint),
+        Ok(idle) => Ok(idle),
+        Err(NotKept::LastResponse) => Err(CloseReason::LastResponse),
+        Err(NotKept::ExtraBytes) => Err(CloseReason::ExtraBytes),
     }
 }
 
@@ -71,20 +56,17 @@ pub(crate) fn keep(
 mod tests {
     use super::*;
     use byway_h1::ResponseParser;
-    use byway_head::Limits;
+    use byway_head::{Framed, Limits};
+    use byway_http::h1::keep_alive;
 
     fn keep_with(fields: &str, framed: Framed, left: Option<u64>) -> (Keep, Option<u64>) {
         let text = format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
         let mut head = ResponseParser::default();
         head.parse(text.as_bytes(), &Limits::default()).unwrap();
         let mut left = left;
-        let keep = keep(
-            &head.view(text.as_bytes()),
-            framed,
-            Hint::default(),
-            &mut left,
-        );
-        (keep, left)
+        let response = head.view(text.as_bytes());
+        let kept = keep_alive(&response, framed, Hint::default().limits(), &mut left);
+        (keep(kept), left)
     }
 
     fn hint(value: &str) -> Keep {

@@ -5,7 +5,6 @@
 //!        connection.
 
 mod body;
-mod buffer;
 mod builder;
 mod checked_request;
 mod connector;
@@ -13,11 +12,10 @@ mod error;
 mod event;
 mod exchange;
 mod group;
-mod h1_conn;
 mod in_flight;
 mod interim;
 mod keep_alive;
-mod lazy_timer;
+mod pooled_conn;
 mod proxy;
 mod reaper;
 mod request_head;
@@ -37,9 +35,9 @@ pub use connector::{Connected, ConnectorFn, connector_fn};
 pub use error::{BadAnswer, BoxError, Error, Unsuited, Which};
 pub use event::{CloseReason, Event, NoRetry};
 pub use group::Group;
-pub use h1_conn::ConnFacts;
 pub use interim::OnInterim;
 pub use keep_alive::Hint;
+pub use pooled_conn::ConnFacts;
 pub use proxy::{BadProxy, Proxy};
 pub use retry::Retry;
 pub use service::ResponseFuture;
@@ -49,16 +47,15 @@ pub use upgrade::{UpgradePermit, Upgraded};
 
 use body::{About, Incoming};
 use byway_dial::{TlsClient, TlsOptions};
-use byway_h1::BodyDecoder;
-use byway_head::Framed;
+use byway_http::h1::ClientExchange;
 use byway_pool::{AcquireError, Acquired, Lease, OpenPermit, Pool};
 use checked_request::{CheckedRequest, GroupBy};
 use connector::Connect;
 use event::Observer;
-use exchange::{FinalHead, Terms, Times};
-use h1_conn::H1Conn;
+use exchange::{Terms, Times};
 use http::{Method, Request, Response, Uri};
 use in_flight::{InFlight, InFlightCount};
+use pooled_conn::{Exchange, PooledConn};
 use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
@@ -85,12 +82,12 @@ const HEAD_LIMITS: byway_head::Limits = byway_head::Limits {
 #[derive(Clone)]
 pub struct Agent {
     /// The handle of this agent's shard.
-    pool: Pool<Group, H1Conn>,
+    pool: Pool<Group, PooledConn>,
     inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
-    pool: Pool<Group, H1Conn>,
+    pool: Pool<Group, PooledConn>,
     config: Config,
     connector: Arc<dyn Connect>,
     /// Created by the first `https` request, since that reads the system's roots from disk.
@@ -147,7 +144,7 @@ impl Agent {
     }
 
     pub(crate) fn from_parts(
-        pool: Pool<Group, H1Conn>,
+        pool: Pool<Group, PooledConn>,
         config: Config,
         connector: Arc<dyn Connect>,
         observer: Observer,
@@ -221,16 +218,18 @@ impl Agent {
         let in_flight = InFlight::begin(&self.inner);
         let mut fresh = false;
         loop {
-            let mut lease = self.lease(&checked, fresh).await?;
+            let lease = self.lease(&checked, fresh).await?;
             if !lease.reused() {
                 upload.keep_nothing();
             }
-            let error = match self.inner.exchange(&checked, &mut upload, &mut lease).await {
-                Ok(final_head) => return respond(in_flight, &checked, upload, lease, &final_head),
+            let mut exchange = ClientExchange::begin(lease);
+            let sent = self.inner.exchange(&checked, &mut upload, &mut exchange);
+            let error = match sent.await {
+                Ok(abandoned) => return respond(in_flight, &checked, upload, exchange, abandoned),
                 Err(error) => error,
             };
-            lease.close_reason = Some(CloseReason::Failed);
-            drop(lease);
+            exchange.lease.close_reason = Some(CloseReason::Failed);
+            drop(exchange);
             self.inner.forget_session(&checked, &error);
             if fresh || !self.inner.retries(&checked, &error, &mut upload) {
                 return Err(error);
@@ -293,7 +292,7 @@ impl Agent {
         &self,
         checked: &CheckedRequest,
         fresh: bool,
-    ) -> Result<Lease<Group, H1Conn>, Error> {
+    ) -> Result<Lease<Group, PooledConn>, Error> {
         let inner = &self.inner;
         let acquired = match fresh {
             false => self.pool.acquire(&checked.group).await,
@@ -325,8 +324,8 @@ impl Inner {
     async fn open(
         &self,
         checked: &CheckedRequest,
-        permit: OpenPermit<Group, H1Conn>,
-    ) -> Result<Lease<Group, H1Conn>, Error> {
+        permit: OpenPermit<Group, PooledConn>,
+    ) -> Result<Lease<Group, PooledConn>, Error> {
         let target = checked.target(self.config.fixed.as_ref())?;
         let begun = Instant::now();
         let opened = connector::open(
@@ -338,7 +337,7 @@ impl Inner {
         .await;
         match opened {
             Ok(connected) => {
-                let conn = H1Conn::new(connected, checked.group.clone(), self.observer.clone());
+                let conn = PooledConn::new(connected, checked.group.clone(), self.observer.clone());
                 let (peer, took) = (conn.peer, begun.elapsed());
                 self.observer.notify(&Event::Opened {
                     group: &checked.group,
@@ -381,8 +380,8 @@ impl Inner {
         &self,
         checked: &CheckedRequest,
         upload: &mut Upload<B>,
-        lease: &mut Lease<Group, H1Conn>,
-    ) -> Result<FinalHead, Error>
+        exchange: &mut Exchange,
+    ) -> Result<bool, Error>
     where
         B: http_body::Body + Send,
         B::Data: Send,
@@ -397,12 +396,12 @@ impl Inner {
             keep_alive, times, ..
         } = self.config;
         let terms = Terms {
-            reused: lease.reused(),
+            reused: exchange.lease.reused(),
             keep_alive,
             times,
             on_interim,
         };
-        exchange::run(checked, upload, lease, &terms).await
+        exchange::run(checked, upload, exchange, &terms).await
     }
 
     /// Whether the request is retried after `error`; if so, the upload has been rewound.
@@ -435,37 +434,27 @@ impl Inner {
     }
 }
 
-/// The response for the final head, with a body that owns the connection.
+/// The response for the final head, with a body that owns the connection. `abandoned`: the upload is
+/// incomplete and has stopped.
 fn respond<B>(
     in_flight: InFlight,
     checked: &CheckedRequest,
     upload: Upload<B>,
-    mut lease: Lease<Group, H1Conn>,
-    final_head: &FinalHead,
+    mut exchange: Exchange,
+    abandoned: bool,
 ) -> Result<Response<Body>, Error>
 where
     B: http_body::Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    lease.close_reason = Some(CloseReason::Failed); // reported if a step below fails
+    exchange.lease.close_reason = Some(CloseReason::Failed); // reported if a step below fails
     let config = &in_flight.agent().config;
-    let conn: &mut H1Conn = &mut lease;
-    let response = response_head::read(&conn.head, conn.buffer.unread(), final_head.head_bytes)?;
-    let view = conn.head.view(conn.buffer.unread());
-    let framed = view.framing(checked.parts.method.as_str().as_bytes())?;
-    let decision = keep_alive::keep(&view, framed, config.hint, &mut conn.requests_left);
-    let keep = match (
-        config.keep_alive,
-        checked.closes || final_head.lost_boundary,
-        final_head.abandoned,
-    ) {
-        (false, ..) => Err(CloseReason::Unpooled),
-        (_, true, _) => Err(CloseReason::LastResponse),
-        (.., true) => Err(CloseReason::EarlyResponse),
-        _ => decision,
-    };
-    conn.buffer.consume(final_head.head_bytes);
+    let response = response_head::read(&exchange)?;
+    let framed = exchange
+        .response()
+        .framing(checked.parts.method.as_str().as_bytes())?;
+    let conn = &mut *exchange.lease;
     conn.close_reason = Some(CloseReason::Dropped);
     let about = About {
         requests: conn.requests(),
@@ -473,16 +462,22 @@ where
         local: conn.local,
     };
     if leaves_http(checked, &response) {
-        let upgraded = upgrade(&in_flight, lease).ok_or(Error::Closed)?;
+        let upgraded = upgrade(&in_flight, exchange).ok_or(Error::Closed)?;
         return Ok(response.map(|()| Body::of_upgrade(upgraded, about)));
     }
-    let upload: Option<Box<dyn Uploading>> = match upload.is_over() || final_head.abandoned {
+    let kept = exchange.begin_body(framed, &HEAD_LIMITS, config.hint.limits());
+    let keep = match (config.keep_alive, checked.closes, abandoned) {
+        (false, ..) => Err(CloseReason::Unpooled),
+        (_, true, _) => Err(CloseReason::LastResponse),
+        (.., true) => Err(CloseReason::EarlyResponse),
+        _ => keep_alive::keep(kept),
+    };
+    let upload: Option<Box<dyn Uploading>> = match upload.is_over() || abandoned {
         true => None,
         false => Some(Box::new(upload)),
     };
     let incoming = Incoming {
-        lease: Some(lease),
-        decoder: BodyDecoder::new(framed, &HEAD_LIMITS),
+        exchange: Some(exchange),
         upload,
         keep,
         body_idle: config.times.body_idle,
@@ -490,10 +485,8 @@ where
         idempotent: checked.idempotent,
         due: None,
         taken: 0,
-        trailer_bytes: None,
         over: false,
     };
-    debug_assert!(framed != Framed::None || incoming.decoder.is_done());
     Ok(response.map(|()| Body::incoming(incoming, about)))
 }
 
@@ -503,7 +496,8 @@ fn leaves_http(checked: &CheckedRequest, response: &Response<()>) -> bool {
 }
 
 /// Detaches the connection from the pool.
-fn upgrade(in_flight: &InFlight, lease: Lease<Group, H1Conn>) -> Option<Upgraded> {
+fn upgrade(in_flight: &InFlight, exchange: Exchange) -> Option<Upgraded> {
+    let lease = exchange.leave_http();
     let agent = in_flight.agent();
     agent
         .observer

@@ -5,10 +5,11 @@
 //! Never: repeats a field that may occur once; sends the caller's hop-by-hop fields that have no
 //!        meaning here; lets a byte end a line early: `byway_h1::write` checks each.
 
-use super::checked_request::{CheckedRequest, Outgoing};
+use super::checked_request::CheckedRequest;
 use super::error::Error;
-use super::h1_conn::H1Conn;
+use super::pooled_conn::Exchange;
 use byway_h1::write;
+use byway_head::Framed;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderName, Method};
 use std::io::Write;
@@ -16,17 +17,16 @@ use std::io::Write;
 /// Queues the head on the connection; on an error nothing is queued.
 pub(super) fn queue(
     checked: &CheckedRequest,
-    conn: &mut H1Conn,
+    exchange: &mut Exchange,
     keep_alive: bool,
 ) -> Result<(), Error> {
+    let conn = &mut *exchange.lease;
     let absolute = conn.absolute_form && !checked.is_tls();
     let own = std::mem::take(&mut conn.fields);
-    let start = conn.queue().len();
-    let written = write(checked, conn.queue(), absolute, &own, keep_alive);
-    if written.is_err() {
-        conn.queue().truncate(start);
-    }
-    conn.fields = own;
+    let written = exchange.write_head(checked.outgoing, |head| {
+        write(checked, head.0, absolute, &own, keep_alive)
+    });
+    exchange.lease.fields = own;
     written.map_err(|error| Error::invalid(format!("{error}")))
 }
 
@@ -66,13 +66,13 @@ fn write(
     }
     connection(checked, out, keep_alive)?;
     match checked.outgoing {
-        Outgoing::None => {}
-        Outgoing::Length(length) => {
+        Framed::None | Framed::UntilClose => {}
+        Framed::Length(length) => {
             let mut digits = [0; 20];
             let len = decimal(&mut digits, length);
             write::field(out, b"content-length", &digits[..len])?;
         }
-        Outgoing::Chunked => write::field(out, b"transfer-encoding", b"chunked")?,
+        Framed::Chunked => write::field(out, b"transfer-encoding", b"chunked")?,
     }
     write::end_of_head(out);
     Ok(())

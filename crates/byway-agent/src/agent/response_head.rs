@@ -5,19 +5,15 @@
 //! Never: drops or joins a field.
 
 use super::error::{BadAnswer, Error};
+use super::pooled_conn::Exchange;
 use bytes::Bytes;
-use byway_h1::ResponseParser;
 use byway_head::Version;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-/// Converts the head in the first `head_bytes` of `unread`.
-pub(super) fn read(
-    head: &ResponseParser,
-    unread: &[u8],
-    head_bytes: usize,
-) -> Result<Response<()>, Error> {
-    let bytes = Bytes::copy_from_slice(unread.get(..head_bytes).unwrap_or_default());
-    let view = head.view(&bytes);
+/// Converts the head that was read last.
+pub(super) fn read(exchange: &Exchange) -> Result<Response<()>, Error> {
+    let bytes = Bytes::copy_from_slice(exchange.head());
+    let view = exchange.response_in(&bytes);
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(view.status()).map_err(|_| unrepresentable())?;
     *response.version_mut() = match view.version() {

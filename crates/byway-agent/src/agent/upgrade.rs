@@ -5,7 +5,7 @@
 //! Never: returns to the pool; loses a byte that directly followed the head.
 
 use super::group::Group;
-use super::h1_conn::H1Conn;
+use super::pooled_conn::PooledConn;
 use bytes::{Buf, Bytes};
 use byway_dial::{Pipe, Read, Stream};
 use byway_pool::Detached;
@@ -29,10 +29,16 @@ pub struct Upgraded {
 
 /// Keeps an upgraded connection counted: hold it as long as the stream.
 #[must_use = "the connection counts against the agent's limits until this is dropped"]
-pub struct UpgradePermit(#[allow(dead_code, reason = "held for its drop")] Detached<Group, H1Conn>);
+pub struct UpgradePermit(
+    #[allow(dead_code, reason = "held for its drop")] Detached<Group, PooledConn>,
+);
 
 impl Upgraded {
-    pub(crate) fn new(stream: Stream, unread: Vec<u8>, permit: Detached<Group, H1Conn>) -> Self {
+    pub(crate) fn new(
+        stream: Stream,
+        unread: Vec<u8>,
+        permit: Detached<Group, PooledConn>,
+    ) -> Self {
         Self {
             unread: unread.into(),
             stream,

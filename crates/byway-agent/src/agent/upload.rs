@@ -5,13 +5,13 @@
 //! Never: sends more or less than the head announced; keeps more than [`REPLAY_BYTES`] for a retry;
 //!        waits for the caller's body while bytes of it could be sent.
 
-use super::checked_request::Outgoing;
 use super::error::BoxError;
-use super::h1_conn::H1Conn;
+use super::pooled_conn::Exchange;
 use bytes::{Buf, Bytes};
 use byway_dial::Broken;
-use byway_h1::write;
-use byway_head::{Field, may_be_trailer};
+use byway_head::{Field, Framed, may_be_trailer};
+use byway_http::Sink;
+use byway_http::h1::H1Sink;
 use http::HeaderMap;
 use http_body::Body;
 use std::pin::Pin;
@@ -42,12 +42,10 @@ pub(crate) enum UploadError {
 pub(crate) struct Upload<B> {
     /// `None` if there was no body from the start.
     body: Option<Pin<Box<B>>>,
-    outgoing: Outgoing,
-    /// Bytes not yet pulled, with [`Outgoing::Length`].
+    framed: Framed,
+    /// Bytes not yet pulled, with [`Framed::Length`].
     left: u64,
     data: Bytes,
-    /// The CRLF after the current chunk has not been queued.
-    suffix_due: bool,
     ended: bool,
     flushed: bool,
     /// The body has ended and must not be polled again.
@@ -69,10 +67,14 @@ struct Replay {
 /// An upload, without its body type.
 pub(crate) trait Uploading: Send {
     /// Makes progress. Ready(Ok) when all is written and flushed.
-    fn poll(&mut self, cx: &mut Context<'_>, conn: &mut H1Conn) -> Poll<Result<(), UploadError>>;
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+    ) -> Poll<Result<(), UploadError>>;
 
     /// Whether bytes wait for the origin to take them (not for the caller to produce them).
-    fn waits_for_origin(&self, conn: &H1Conn) -> bool;
+    fn waits_for_origin(&self, exchange: &Exchange) -> bool;
 }
 
 enum Pulled {
@@ -86,13 +88,13 @@ where
     B: Body,
     B::Error: Into<BoxError>,
 {
-    pub(crate) fn new(body: B, outgoing: Outgoing) -> Self {
-        let left = if let Outgoing::Length(length) = outgoing {
+    pub(crate) fn new(body: B, framed: Framed) -> Self {
+        let left = if let Framed::Length(length) = framed {
             length
         } else {
             0
         };
-        let none = outgoing == Outgoing::None || outgoing == Outgoing::Length(0);
+        let none = framed == Framed::None || framed == Framed::Length(0);
         let body = (!none).then(|| Box::pin(body));
         let replay = Replay {
             kept: Some(Vec::new()),
@@ -103,10 +105,9 @@ where
         let data = Bytes::new();
         Self {
             body,
-            outgoing,
+            framed,
             left,
             data,
-            suffix_due: false,
             ended: none,
             flushed: false,
             source_ended: false,
@@ -138,30 +139,31 @@ where
             return false;
         }
         self.replay.next = 0;
-        self.left = if let Outgoing::Length(length) = self.outgoing {
+        self.left = if let Framed::Length(length) = self.framed {
             length
         } else {
             0
         };
         self.data = Bytes::new();
-        (self.suffix_due, self.flushed) = (false, false);
+        self.flushed = false;
         self.ended = self.body.is_none();
         true
     }
 
-    /// Pulls until the caller's body has nothing ready, or enough is queued.
-    fn pull(&mut self, cx: &mut Context<'_>, conn: &mut H1Conn) -> Result<(), BoxError> {
-        while !self.ended && self.data.is_empty() && conn.queue().len() < QUEUE_BYTES {
-            let Poll::Ready(pulled) = self.poll_next(cx) else {
-                return Ok(());
-            };
-            match pulled? {
-                Pulled::Data(data) => self.take(data, conn)?,
-                Pulled::Trailers(trailers) => self.end(Some(&trailers), conn)?,
-                Pulled::End => self.end(None, conn)?,
+    /// Pulls until enough is queued, or the caller's body has nothing ready, which is `Pending`.
+    fn poll_pull(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut H1Sink<'_>,
+    ) -> Poll<Result<(), BoxError>> {
+        while !self.ended && self.data.is_empty() && sink.conn.queued_bytes() < QUEUE_BYTES {
+            match ready!(self.poll_next(cx))? {
+                Pulled::Data(data) => self.take(data, sink)?,
+                Pulled::Trailers(trailers) => self.end(Some(&trailers), sink)?,
+                Pulled::End => self.end(None, sink)?,
             }
         }
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
     /// The next piece: first the replayed ones, then new ones.
@@ -193,45 +195,29 @@ where
         })
     }
 
-    fn take(&mut self, data: Bytes, conn: &mut H1Conn) -> Result<(), BoxError> {
-        if data.is_empty() {
-            return Ok(());
-        }
-        match self.outgoing {
-            Outgoing::Chunked => write::chunk_prefix(conn.queue(), data.len()),
-            _ => {
-                self.left = self
-                    .left
-                    .checked_sub(data.len() as u64)
-                    .ok_or("it is longer than its Content-Length")?;
-            }
+    fn take(&mut self, data: Bytes, sink: &mut H1Sink<'_>) -> Result<(), BoxError> {
+        if self.framed != Framed::Chunked {
+            self.left = self
+                .left
+                .checked_sub(data.len() as u64)
+                .ok_or("it is longer than its Content-Length")?;
+            // With a known length the end needs no further poll, which could wait for a body that
+            // ends late.
+            self.ended = self.left == 0;
         }
         if data.len() <= COPIED_BYTES {
-            conn.queue().extend_from_slice(&data);
-            self.suffix(conn);
+            sink.queue_data(&data);
         } else {
             self.data = data;
-            self.suffix_due = true;
-        }
-        // With a known length the end needs no further poll, which could wait for a body that ends
-        // late.
-        if self.left == 0 && matches!(self.outgoing, Outgoing::Length(_)) {
-            self.ended = true;
         }
         Ok(())
     }
 
-    fn suffix(&self, conn: &mut H1Conn) {
-        if self.outgoing == Outgoing::Chunked {
-            conn.queue().extend_from_slice(write::CHUNK_SUFFIX);
-        }
-    }
-
-    fn end(&mut self, trailers: Option<&HeaderMap>, conn: &mut H1Conn) -> Result<(), BoxError> {
+    fn end(&mut self, trailers: Option<&HeaderMap>, sink: &mut H1Sink<'_>) -> Result<(), BoxError> {
         if self.left > 0 {
             return Err(format!("it ended {} bytes before its Content-Length", self.left).into());
         }
-        if self.outgoing == Outgoing::Chunked {
+        if self.framed == Framed::Chunked {
             let names = trailers.into_iter().flat_map(HeaderMap::keys);
             if let Some(bad) = names
                 .into_iter()
@@ -244,7 +230,7 @@ where
                 name: name.as_str().as_bytes(),
                 value: value.as_bytes(),
             });
-            write::last_chunk(conn.queue(), fields)?;
+            sink.end(fields)?;
         } else if trailers.is_some() {
             return Err("it has trailers, which need a body without Content-Length".into());
         }
@@ -259,37 +245,39 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    fn poll(&mut self, cx: &mut Context<'_>, conn: &mut H1Conn) -> Poll<Result<(), UploadError>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange,
+    ) -> Poll<Result<(), UploadError>> {
         self.paused = false;
-        let enough = conn.written + WORK_BYTES as u64;
+        let mut sink = exchange.sink();
+        let enough = sink.conn.sent_bytes() + WORK_BYTES as u64;
         while !self.flushed {
-            if conn.written >= enough {
+            if sink.conn.sent_bytes() >= enough {
                 self.paused = true;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            self.pull(cx, conn).map_err(UploadError::Source)?;
-            if conn.has_queued() || !self.data.is_empty() {
-                let taken = ready!(conn.poll_send(cx, &self.data)).map_err(UploadError::Broken)?;
+            let pulled = self.poll_pull(cx, &mut sink).map_err(UploadError::Source)?;
+            if !self.data.is_empty() {
+                let taken = ready!(sink.poll_data(cx, &self.data)).map_err(UploadError::Broken)?;
                 self.data.advance(taken);
-                if self.data.is_empty() && std::mem::take(&mut self.suffix_due) {
-                    self.suffix(conn);
-                }
                 continue;
             }
-            // Either all is written, or the caller's body is slow: in both cases flush what TLS
-            // buffers.
-            ready!(conn.poll_flush(cx)).map_err(UploadError::Broken)?;
-            if !self.ended {
-                return Poll::Pending;
-            }
-            self.flushed = true;
+            // Everything so far is sent and flushed (TLS buffers) before a slow body is waited for.
+            ready!(sink.poll_push_out(cx)).map_err(UploadError::Broken)?;
+            ready!(pulled);
+            self.flushed = self.ended;
         }
         Poll::Ready(Ok(()))
     }
 
-    fn waits_for_origin(&self, conn: &H1Conn) -> bool {
-        self.paused || conn.has_queued() || !self.data.is_empty() || (self.ended && !self.flushed)
+    fn waits_for_origin(&self, exchange: &Exchange) -> bool {
+        self.paused
+            || exchange.has_queued()
+            || !self.data.is_empty()
+            || (self.ended && !self.flushed)
     }
 }
 
