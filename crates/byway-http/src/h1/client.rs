@@ -30,20 +30,10 @@ pub struct ClientExchange<L> {
     /// The connection.
     pub lease: L,
     message: Scratch<ClientMessage>,
-    /// The length of the response head that is the next unread bytes.
-    head_bytes: usize,
-    /// Bytes sent and received on the connection before this request.
-    sent_before: u64,
-    received_before: u64,
-    keep: Result<Option<Duration>, NotKept>,
-    interim: u8,
-    /// The response is the last one: its user does not keep the connection, or an interim response
-    /// announced a body, so that the next bytes may not begin a message.
-    is_last: bool,
 }
 
 /// What a request needs until its response has passed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ClientMessage {
     /// The head of the response.
     parser: ResponseParser,
@@ -51,6 +41,16 @@ pub(crate) struct ClientMessage {
     reading: H1Reading,
     /// The body of the request.
     writing: H1Writing,
+    /// The length of the response head that is the next unread bytes.
+    head_bytes: usize,
+    /// Bytes sent and received on the connection before this request.
+    sent_before: u64,
+    received_before: u64,
+    keep: Result<Option<Duration>, NotKept>,
+    interim: u8,
+    /// The response is the last one: the request says so, or an interim response announced a body,
+    /// so that the next bytes may not begin a message.
+    is_last: bool,
 }
 
 /// How far a request got before it failed. If in doubt, the later one.
@@ -92,16 +92,8 @@ where
         conn.begin_request();
         let mut message = Scratch::<ClientMessage>::take();
         message.writing = H1Writing::after_head(conn);
-        Self {
-            sent_before: conn.sent_bytes(),
-            received_before: conn.received_bytes(),
-            lease,
-            message,
-            head_bytes: 0,
-            keep: Err(NotKept::LastResponse),
-            interim: 0,
-            is_last: false,
-        }
+        (message.sent_before, message.received_before) = (conn.sent_bytes(), conn.received_bytes());
+        Self { lease, message }
     }
 
     #[inline]
@@ -124,9 +116,9 @@ where
         sink.conn.try_queue(|out| write(HeadWriter(out)))
     }
 
-    /// The connection closes after the response.
+    /// The connection closes after the response, which the request has announced.
     pub fn close_after_response(&mut self) {
-        self.is_last = true;
+        self.message.is_last = true;
     }
 
     /// The sink of the request's body.
@@ -161,7 +153,7 @@ where
             if !unread.is_empty() {
                 let parsed = self.message.parser.parse(unread, limits);
                 if let Ok(Parsed::Complete(n)) = parsed {
-                    self.head_bytes = n;
+                    self.message.head_bytes = n;
                     return Poll::Ready(Ok(()));
                 }
                 if let Some(error) = other_protocol(unread) {
@@ -192,7 +184,7 @@ where
     pub fn head(&self) -> &[u8] {
         self.conn()
             .unread()
-            .get(..self.head_bytes)
+            .get(..self.message.head_bytes)
             .unwrap_or_default()
     }
 
@@ -211,11 +203,11 @@ where
     /// # Errors
     /// If there were too many.
     pub fn pass_interim(&mut self) -> Result<(), EndlessInterim> {
-        self.is_last |= self.response().announces_impossible_body();
-        self.interim += 1;
+        self.message.is_last |= self.response().announces_impossible_body();
+        self.message.interim += 1;
         self.pass_head();
         self.message.parser.clear();
-        match self.interim < MOST_INTERIM {
+        match self.message.interim < MOST_INTERIM {
             true => Ok(()),
             false => Err(EndlessInterim),
         }
@@ -234,14 +226,14 @@ where
     ) -> Result<Option<Duration>, NotKept> {
         let mut requests_left = self.conn().requests_left;
         let keep = keep_alive(&self.response(), framed, hints, &mut requests_left);
-        self.keep = match self.is_last {
+        self.message.keep = match self.message.is_last {
             true => Err(NotKept::LastResponse),
             false => keep,
         };
         (*self.lease).borrow_mut().requests_left = requests_left;
         self.pass_head();
         self.message.reading = H1Reading::new(framed, limits);
-        self.keep
+        self.message.keep
     }
 
     /// Continues after a head with which the connection leaves HTTP: what is unread after it is no
@@ -252,7 +244,7 @@ where
     }
 
     fn pass_head(&mut self) {
-        let n = std::mem::take(&mut self.head_bytes);
+        let n = std::mem::take(&mut self.message.head_bytes);
         (*self.lease).borrow_mut().consume(n);
     }
 
@@ -282,7 +274,7 @@ where
     /// # Errors
     /// Why it may not.
     pub fn kept(&self) -> Result<Option<Duration>, NotKept> {
-        let idle = self.keep?;
+        let idle = self.message.keep?;
         match self.conn().is_clean() {
             true => Ok(idle),
             false => Err(NotKept::ExtraBytes),
@@ -292,13 +284,13 @@ where
     /// Bytes of this request that the stream has taken.
     #[inline]
     pub fn sent_bytes(&self) -> u64 {
-        self.conn().sent_bytes() - self.sent_before
+        self.conn().sent_bytes() - self.message.sent_before
     }
 
     /// Bytes of its responses that have arrived.
     #[inline]
     pub fn received_bytes(&self) -> u64 {
-        self.conn().received_bytes() - self.received_before
+        self.conn().received_bytes() - self.message.received_before
     }
 
     /// How far the request got. Compares byte counts, since an empty queue does not show what was
@@ -312,10 +304,30 @@ where
     }
 }
 
+impl Default for ClientMessage {
+    fn default() -> Self {
+        Self {
+            parser: ResponseParser::default(),
+            reading: H1Reading::default(),
+            writing: H1Writing::default(),
+            head_bytes: 0,
+            sent_before: 0,
+            received_before: 0,
+            keep: Err(NotKept::LastResponse),
+            interim: 0,
+            is_last: false,
+        }
+    }
+}
+
 impl ClientMessage {
     /// Forgets the message, and keeps the memory of its head.
     pub(crate) fn clear(&mut self) {
         self.parser.clear();
-        (self.reading, self.writing) = Default::default();
+        let parser = std::mem::take(&mut self.parser);
+        *self = Self {
+            parser,
+            ..Self::default()
+        };
     }
 }
