@@ -5,16 +5,18 @@
 //!        drains.
 //! Never: serves another path (404), another method (405), or a request with a body.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::Context;
 
-use byway_dial::Read;
-use byway_h1::{Parsed, RequestParser, write};
+use byway_h1::write;
 use byway_head::{Framed, Request, reason_phrase};
-use byway_http::h1::Conn;
-use tokio::time::{Instant, timeout, timeout_at};
+use byway_http::LazyTimer;
+use byway_http::h1::{Conn, NoRequest, await_request, read_request};
+use tokio::time::timeout;
 
 use super::context::{Accepted, ConnectionContext};
-use crate::config::{FrontendPlan, LimitsPlan};
+use crate::config::FrontendPlan;
 use crate::exchange::forward::codec_limits;
 use crate::observe::exposition::CONTENT_TYPE;
 
@@ -25,26 +27,38 @@ pub async fn serve(
     frontend: Arc<FrontendPlan>,
 ) {
     let mut downstream = Conn::new(accepted.stream);
-    let (limits, mut head) = (&frontend.limits, RequestParser::default());
+    let (limits, mut timer) = (&frontend.limits, LazyTimer::default());
     for served in 0..limits.requests_per_connection {
-        let Some(head_bytes) =
-            next_head(&mut downstream, &mut head, limits, served, &context).await
-        else {
-            break;
+        let (idle, limit) = match served {
+            0 => (limits.head_timeout, limits.head_timeout),
+            _ => (limits.keep_alive, limits.head_timeout),
         };
-        let close = match head_bytes {
-            Ok(n) => {
-                let request = head.view(downstream.unread());
+        let stopped = |cx: &mut Context<'_>| context.scope.poll_drained(cx);
+        if !matches!(
+            await_request(&mut downstream, &mut timer, idle, stopped).await,
+            Ok(true)
+        ) {
+            break;
+        }
+        let (codec, http_alone) = (codec_limits(limits), |_: &[u8]| None::<Infallible>);
+        let read = read_request(&mut downstream, &mut timer, &codec, limit, http_alone);
+        let close = match read.await {
+            Ok(text) => {
+                let request = text.view();
                 let close = !request.keep_alive()
                     || request.framing() != Framed::None
                     || context.scope.is_draining();
                 let answer = answer(&request, &context);
                 let is_head = request.method() == b"HEAD";
-                downstream.consume(n);
                 queue(downstream.queue(), &answer, close, is_head);
                 close
             }
-            Err(status) => {
+            Err(NoRequest::Ended | NoRequest::Broken(_)) => break,
+            Err(error) => {
+                let status = match error {
+                    NoRequest::Malformed(malformed) => malformed.status(),
+                    _ => 408,
+                };
                 queue(
                     downstream.queue(),
                     &MetricsResponse::of(status),
@@ -58,47 +72,8 @@ pub async fn serve(
         if close || !matches!(sent, Ok(Ok(()))) {
             break;
         }
-        head.clear();
     }
     downstream.lingering_close().await;
-}
-
-/// The length of the next head, or the status of the error response; none if no request follows.
-async fn next_head(
-    downstream: &mut Conn,
-    head: &mut RequestParser,
-    limits: &LimitsPlan,
-    served: u64,
-    context: &ConnectionContext,
-) -> Option<Result<usize, u16>> {
-    let begun = Instant::now();
-    let mut deadline = begun
-        + if served == 0 {
-            limits.head_timeout
-        } else {
-            limits.keep_alive
-        };
-    loop {
-        if !downstream.unread().is_empty() {
-            match head.parse(downstream.unread(), &codec_limits(limits)) {
-                Ok(Parsed::Complete(n)) => return Some(Ok(n)),
-                Ok(Parsed::Partial) => {}
-                Err(malformed) => return Some(Err(malformed.status())),
-            }
-        }
-        let was_empty = downstream.unread().is_empty();
-        let read = tokio::select! {
-            biased;
-            read = timeout_at(deadline, downstream.fill()) => read,
-            () = context.scope.drained(), if was_empty => return None,
-        };
-        match read {
-            Ok(Ok(Read::Data(_))) if was_empty => deadline = Instant::now() + limits.head_timeout,
-            Ok(Ok(Read::Data(_))) => {}
-            Err(_elapsed) if !was_empty => return Some(Err(408)),
-            _ => return None,
-        }
-    }
 }
 
 struct MetricsResponse {

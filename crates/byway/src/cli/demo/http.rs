@@ -5,13 +5,16 @@
 //!        WebSocket.
 //! Never: holds a body, or reads a request before the last response is sent.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
-use byway_dial::{Read, Stream};
-use byway_h1::{Parsed, RequestParser, write};
+use byway_dial::Stream;
+use byway_h1::write;
 use byway_head::{Limits, Request, reason_phrase};
-use byway_http::h1::Conn;
+use byway_http::LazyTimer;
+use byway_http::h1::{Conn, NoRequest, RequestText, await_request, read_request};
 use tokio::time::{sleep, timeout};
 
 use super::message::{read_body, read_to_fin};
@@ -29,7 +32,7 @@ pub(super) async fn serve(
         conn: Conn::new(stream),
         socket,
         common,
-        head: Vec::new(),
+        timer: LazyTimer::default(),
         mark: None,
     };
     let ended = connection.run().await;
@@ -43,7 +46,7 @@ struct DemoConnection<'a> {
     conn: Conn,
     socket: &'static str,
     common: &'a Common,
-    head: Vec<u8>,
+    timer: LazyTimer,
     /// The mark of the connection, if a request carried one.
     mark: Option<String>,
 }
@@ -83,12 +86,9 @@ Hello from behind Byway: this is the demo's origin.
 
 impl DemoConnection<'_> {
     async fn run(&mut self) -> anyhow::Result<()> {
-        let mut index = RequestParser::default();
-        while self.next_request(&mut index).await? {
-            let head = std::mem::take(&mut self.head);
-            let then = self.answer(&index.view(&head)).await?;
+        while let Some(text) = self.next_request().await? {
+            let then = self.answer(&text.view()).await?;
             self.conn.flush().await?;
-            self.head = head;
             if then == Then::Close {
                 break;
             }
@@ -96,31 +96,21 @@ impl DemoConnection<'_> {
         self.close().await
     }
 
-    /// Reads the next head. `false`: none arrived, or it is malformed.
-    async fn next_request(&mut self, index: &mut RequestParser) -> anyhow::Result<bool> {
-        index.clear();
-        loop {
-            match index.parse(self.conn.unread(), &Limits::default()) {
-                Ok(Parsed::Complete(n)) => {
-                    self.head.clear();
-                    self.head
-                        .extend_from_slice(self.conn.unread().get(..n).unwrap_or_default());
-                    self.conn.consume(n);
-                    return Ok(true);
-                }
-                Ok(Parsed::Partial) => {}
-                Err(malformed) => {
-                    self.text(400, &format!("{malformed}\n"), ResponseOptions::LAST)?;
-                    return Ok(false);
-                }
+    /// Reads the next head; `None` if none arrives, or if it is malformed.
+    async fn next_request(&mut self) -> anyhow::Result<Option<RequestText>> {
+        let (conn, timer) = (&mut self.conn, &mut self.timer);
+        if !await_request(conn, timer, IDLE, |_| Poll::Pending).await? {
+            return Ok(None);
+        }
+        let http_alone = |_: &[u8]| None::<Infallible>;
+        match read_request(conn, timer, &Limits::default(), IDLE, http_alone).await {
+            Ok(text) => Ok(Some(text)),
+            Err(NoRequest::Broken(broken)) => Err(broken.into()),
+            Err(NoRequest::Malformed(malformed)) => {
+                self.text(400, &format!("{malformed}\n"), ResponseOptions::LAST)?;
+                Ok(None)
             }
-            match timeout(IDLE, self.conn.fill()).await {
-                Ok(read) => match read? {
-                    Read::Data(_) => {}
-                    Read::Fin => return Ok(false),
-                },
-                Err(_elapsed) => return Ok(false),
-            }
+            Err(_) => Ok(None),
         }
     }
 

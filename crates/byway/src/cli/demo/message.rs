@@ -4,11 +4,13 @@
 //! Out:   its body, piece by piece.
 //! Never: holds a body.
 
+use std::future::poll_fn;
+
 use anyhow::bail;
 use byway_dial::Read;
-use byway_h1::{BodyDecoder, Step};
 use byway_head::{Framed, Limits};
-use byway_http::h1::Conn;
+use byway_http::h1::{Conn, H1Reading, H1Source};
+use byway_http::{Part, Source};
 
 /// Passes every piece of the body to `each`; stops at the end of the message.
 pub(super) async fn read_body(
@@ -16,23 +18,22 @@ pub(super) async fn read_body(
     framed: Framed,
     mut each: impl FnMut(&[u8]),
 ) -> anyhow::Result<()> {
-    let mut decoder = BodyDecoder::new(framed, &Limits::default());
+    let mut reading = H1Reading::new(framed, &Limits::default());
+    let mut source = H1Source {
+        conn,
+        reading: &mut reading,
+    };
     loop {
-        match decoder.step(conn.unread())? {
-            Step::Data(n) => {
-                each(conn.unread().get(..n).unwrap_or_default());
-                decoder.taken(n);
-                conn.consume(n);
+        match source.part()? {
+            Part::Data(n) => {
+                each(source.data().get(..n).unwrap_or_default());
+                source.taken(n);
             }
-            Step::Skip(n) => conn.consume(n),
-            Step::End(n) => {
-                conn.consume(n);
+            Part::More => poll_fn(|cx| source.poll_more(cx)).await?,
+            Part::End => {
+                source.finish();
                 return Ok(());
             }
-            Step::More => match conn.fill().await? {
-                Read::Data(_) => {}
-                Read::Fin => return Ok(decoder.eof()?),
-            },
         }
     }
 }

@@ -5,18 +5,13 @@
 //! Never: reads the next request before the response to the last was sent, or serves a partial
 //!        request.
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use byway_dial::Read;
-use byway_h1::{Parsed, RequestParser};
 use byway_head::Framed;
 use byway_http::LazyTimer;
-use byway_http::h1::Conn;
-use byway_http::scratch::{Scratch, ScratchBytes};
+use byway_http::h1::{Conn, NoRequest, RequestText, await_request, read_request};
 use byway_pool::Client;
 use tokio::time::Instant;
 
@@ -74,24 +69,10 @@ struct Http1Connection {
     timer: LazyTimer,
 }
 
-/// The head of a request: its own copy, so that the connection's buffer is free for the body, and
-/// the index over it.
-struct HeadText {
-    index: Scratch<RequestParser>,
-    bytes: Scratch<ScratchBytes>,
-}
-
-/// A request, or what came instead.
-enum NextRequest {
-    Request(HeadText),
-    /// The client finished, was idle for too long, or the node is draining: no response is due.
-    Ended,
-}
-
 /// A connection with a request to serve.
 struct RequestJob {
     connection: Box<Http1Connection>,
-    text: HeadText,
+    text: RequestText,
     plan: Arc<Plan>,
     frontend: Arc<FrontendPlan>,
 }
@@ -146,7 +127,7 @@ impl Http1Connection {
             };
             frontend = current;
             let next = match arrived {
-                Ok(NextRequest::Request(text)) => {
+                Ok(Some(text)) => {
                     let job = RequestJob {
                         connection: self,
                         text,
@@ -158,7 +139,7 @@ impl Http1Connection {
                     self = connection;
                     next
                 }
-                Ok(NextRequest::Ended) => return Box::pin(self.downstream.fin_and_drop()).await,
+                Ok(None) => return Box::pin(self.downstream.fin_and_drop()).await,
                 Err(fault) => self.refuse_head(&fault, &frontend),
             };
             match next {
@@ -199,86 +180,32 @@ impl Http1Connection {
         self.view.clone()
     }
 
-    /// Reads up to the end of the next head.
-    async fn next_request(&mut self, limits: &LimitsPlan) -> Result<NextRequest, Fault> {
-        if self.downstream.unread().is_empty() && !self.first_byte(limits).await {
-            return Ok(NextRequest::Ended);
-        }
-        let mut index = Scratch::<RequestParser>::take();
-        let codec = codec_limits(limits);
-        if let Some(text) = self.take_head(&mut index, &codec)? {
-            return Ok(NextRequest::Request(HeadText { index, bytes: text }));
-        }
-        let deadline = Instant::now() + limits.head_timeout;
-        loop {
-            let (downstream, timer) = (&mut self.downstream, &mut self.timer);
-            let read = poll_fn(|cx| match downstream.poll_fill(cx) {
-                Poll::Ready(read) => Poll::Ready(Some(read)),
-                Poll::Pending => timer.poll_at(cx, deadline).map(|()| None),
-            });
-            match read.await {
-                Some(Ok(Read::Data(_))) => {}
-                // The connection ended within a head: no response is due.
-                Some(Ok(Read::Fin) | Err(_)) => return Ok(NextRequest::Ended),
-                // Empty lines, which some clients send after a body, get no response.
-                None if self
-                    .downstream
-                    .unread()
-                    .iter()
-                    .all(|byte| b"\r\n".contains(byte)) =>
-                {
-                    return Ok(NextRequest::Ended);
-                }
-                None => return Err(slow_head(limits.head_timeout)),
-            }
-            if let Some(text) = self.take_head(&mut index, &codec)? {
-                return Ok(NextRequest::Request(HeadText { index, bytes: text }));
-            }
-        }
-    }
-
-    /// Waits for the first byte of a request. `false` means that none will come.
-    async fn first_byte(&mut self, limits: &LimitsPlan) -> bool {
-        let time_limit = if self.served == 0 {
+    /// Reads up to the end of the next head; `None` if no response is due: the client finished, was
+    /// idle for too long, or the node is draining.
+    async fn next_request(&mut self, limits: &LimitsPlan) -> Result<Option<RequestText>, Fault> {
+        let (downstream, timer) = (&mut self.downstream, &mut self.timer);
+        let (scope, is_first) = (&self.context.scope, self.served == 0);
+        let idle = if is_first {
             limits.head_timeout
         } else {
             limits.keep_alive
         };
-        let deadline = Instant::now() + time_limit;
-        let (downstream, timer, scope) =
-            (&mut self.downstream, &mut self.timer, &self.context.scope);
         // A request that has arrived is served even while the node drains.
-        let first = poll_fn(|cx| match downstream.poll_fill(cx) {
-            Poll::Ready(read) => Poll::Ready(matches!(read, Ok(Read::Data(_)))),
-            Poll::Pending if scope.poll_drained(cx).is_ready() => Poll::Ready(false),
-            Poll::Pending => timer.poll_at(cx, deadline).map(|()| false),
-        });
-        first.await
-    }
-
-    /// A copy of the head, once it is complete.
-    fn take_head(
-        &mut self,
-        index: &mut RequestParser,
-        codec: &byway_head::Limits,
-    ) -> Result<Option<Scratch<ScratchBytes>>, Fault> {
-        let n = match index.parse(self.downstream.unread(), codec) {
-            Ok(Parsed::Complete(n)) => n,
-            unfinished => {
-                if let Some(fault) = other_protocol::in_request(self.downstream.unread()) {
-                    return Err(self.note_malformed(fault));
-                }
-                unfinished
-                    .map_err(|error| self.note_malformed(malformed(Who::Downstream, &error)))?;
-                return Ok(None);
+        let arrived = await_request(downstream, timer, idle, |cx| scope.poll_drained(cx));
+        if !matches!(arrived.await, Ok(true)) {
+            return Ok(None);
+        }
+        let (codec, limit) = (codec_limits(limits), limits.head_timeout);
+        let read = read_request(downstream, timer, &codec, limit, other_protocol::in_request);
+        match read.await {
+            Ok(text) => Ok(Some(text)),
+            Err(NoRequest::Ended | NoRequest::Broken(_)) => Ok(None),
+            Err(NoRequest::TooSlow) => Err(slow_head(limit)),
+            Err(NoRequest::OtherProtocol(fault)) => Err(self.note_malformed(fault)),
+            Err(NoRequest::Malformed(error)) => {
+                Err(self.note_malformed(malformed(Who::Downstream, &error)))
             }
-        };
-        let mut bytes = Scratch::<ScratchBytes>::take();
-        bytes
-            .0
-            .extend_from_slice(self.downstream.unread().get(..n).unwrap_or_default());
-        self.downstream.consume(n);
-        Ok(Some(bytes))
+        }
     }
 
     fn note_malformed(&self, fault: Fault) -> Fault {
@@ -322,7 +249,7 @@ impl Http1Connection {
 
     async fn answer_request(
         &mut self,
-        text: &HeadText,
+        text: &RequestText,
         plan: &Arc<Plan>,
         frontend: &FrontendPlan,
     ) -> Next {
@@ -337,7 +264,7 @@ impl Http1Connection {
             listener_metrics: &self.listener_metrics,
             is_last: self.served >= frontend.limits.requests_per_connection,
         };
-        let request = text.index.view(&text.bytes.0);
+        let request = text.view();
         let mut downstream = Downstream::h1(
             &mut self.downstream,
             request.framing(),
