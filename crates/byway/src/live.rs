@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
@@ -18,6 +19,8 @@ use crate::observe::exposition::{Collect, Exposition, MetricKind};
 /// lock.
 pub struct Live {
     plan: ArcSwap<Plan>,
+    /// Those of the first Plan: a reload changes none.
+    workers: NonZeroUsize,
     own: ArcSwap<Arc<[SocketAddr]>>,
     listening: Mutex<Listening>,
 }
@@ -57,6 +60,7 @@ impl Live {
     /// Nothing is listened on yet.
     pub fn new(plan: Plan) -> Self {
         Self {
+            workers: plan.workers,
             plan: ArcSwap::from_pointee(plan),
             own: ArcSwap::from_pointee(Arc::from([])),
             listening: Mutex::default(),
@@ -146,7 +150,7 @@ impl Collect for Live {
             "byway_workers",
             MetricKind::Gauge,
             "Worker threads.",
-            plan.workers,
+            self.workers,
         );
     }
 }

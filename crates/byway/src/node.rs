@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::config::{
     Bind, Diff, FrontendPlan, ListenerKey, ListenerPlan, Plan, Role, RoleKind, Serves,
+    StartSettings,
 };
 use crate::inbound::admission::Admission;
 use crate::inbound::bind::{self, BindError, Bound, Socket, SocketFile};
@@ -44,6 +45,8 @@ pub struct Node {
     workers: Workers,
     stop: StopSignals,
     serving: Mutex<Vec<Serving>>,
+    /// The settings that a reload does not change.
+    started: StartSettings,
     /// Whether a user at a terminal can act on failures: see [`OutgoingLink::run`].
     interactive: bool,
 }
@@ -117,12 +120,14 @@ impl Node {
         let telemetry = Arc::new(Telemetry::new(plan.workers.get()));
         let stop = StopSignals::default();
         let workers = Workers::start(plan.workers, &stop, &telemetry.on_panic())?;
+        let started = plan.start_settings();
         let context = Arc::new(context(plan, &workers, telemetry)?);
         let node = Self {
             context,
             workers,
             stop,
             serving: Mutex::default(),
+            started,
             interactive,
         };
         // What links need is created before anything is served. If that fails, everything is
@@ -241,14 +246,21 @@ impl Node {
                     .any(|listener| *listener.frontend.name == *name)
             });
         }
-        warn_of_restart(&old, &plan);
+        if plan.descriptors.lowered != old.descriptors.lowered {
+            for lowered in &plan.descriptors.lowered {
+                tracing::debug!("{lowered}");
+            }
+        }
+        for what in self.started.changed(&plan.start_settings()) {
+            tracing::warn!("{what} has changed: it takes effect at the next start");
+        }
         Ok(diff)
     }
 
     /// Sets the shares of descriptors as a start with `plan` would, except for those of the pool
     /// and of name look-ups.
     fn share_descriptors(&self, plan: &Plan) {
-        splice::allow(plan.descriptors.shares.pipes / plan.workers);
+        splice::allow(plan.descriptors.shares.pipes / self.workers.count());
         for excess in self.context.admission.apply(&plan.descriptors.shares) {
             let scope = self.workers.shared().clone();
             self.workers
@@ -474,22 +486,6 @@ fn note_lowered(plan: &Plan) {
             true => tracing::warn!("{lowered}"),
             false => tracing::debug!("{lowered}"),
         }
-    }
-}
-
-/// Warns about the parts of a Plan that are read only at the start of the process.
-fn warn_of_restart(old: &Plan, new: &Plan) {
-    let unapplied = [
-        ("workers", old.workers != new.workers),
-        ("[pool]", old.pool != new.pool),
-        ("[spill]", old.spill != new.spill),
-        (
-            "limits.connections",
-            old.limits.connections != new.limits.connections,
-        ),
-    ];
-    for (what, _) in unapplied.iter().filter(|(_, changed)| *changed) {
-        tracing::warn!("{what} has changed: it takes effect at the next start");
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::bind::Bind;
 use super::link_plan::JoinPlan;
 use super::plan::{EdgePlan, ListenerKey, ListenerPlan, Plan, Role, RoutePlan};
+use super::section::LimitsPlan;
 
 /// What differs between two Plans.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +72,7 @@ impl Diff {
             listeners: Changes::between(
                 &listeners(old),
                 &listeners(new),
-                |a, b| same_listener(a, b),
+                |a, b| same_listener((old, a), (new, b)),
                 |key| key.bind().clone(),
             ),
             routes: Changes::between(
@@ -137,7 +138,8 @@ fn listeners(plan: &Plan) -> Vec<(ListenerKey, &ListenerPlan)> {
         .collect()
 }
 
-fn same_listener(a: &ListenerPlan, b: &ListenerPlan) -> bool {
+fn same_listener((old, a): (&Plan, &ListenerPlan), (new, b): (&Plan, &ListenerPlan)) -> bool {
+    let same_limits = asked_limits(old, a) == asked_limits(new, b);
     let (a, b) = (&a.frontend, &b.frontend);
     let role = match (&a.role, &b.role) {
         (Role::Edge(a), Role::Edge(b)) => {
@@ -152,7 +154,17 @@ fn same_listener(a: &ListenerPlan, b: &ListenerPlan) -> bool {
         }
         (a, b) => a == b,
     };
-    role && a.name == b.name && a.limits == b.limits
+    role && a.name == b.name && same_limits
+}
+
+/// The limits of `listener` before any was lowered to fit into the descriptors of the process.
+fn asked_limits(plan: &Plan, listener: &ListenerPlan) -> LimitsPlan {
+    let asked = &plan.descriptors.asked_limits;
+    LimitsPlan {
+        connections: asked.connections,
+        connections_per_peer: asked.connections_per_peer,
+        ..listener.frontend.limits.clone()
+    }
 }
 
 /// An edge of a Plan: its label in keys, and where it listens.
@@ -240,13 +252,15 @@ fn same_join(a: &JoinPlan, b: &JoinPlan) -> bool {
     *join == b.join && *carrier == b.carrier && *services == b.services
 }
 
+/// What is derived from other settings is not compared: it changes with them.
 fn changed_settings(old: &Plan, new: &Plan) -> Vec<&'static str> {
+    let [asked_before, asked] = [&old.descriptors, &new.descriptors];
     let parts = [
         ("workers", old.workers == new.workers),
         ("drain", old.drain == new.drain),
         ("dial", old.dial == new.dial),
-        ("limits", old.limits == new.limits),
-        ("pool", old.pool == new.pool),
+        ("limits", asked_before.asked_limits == asked.asked_limits),
+        ("pool", asked_before.asked_pool == asked.asked_pool),
         ("retry", old.retry == new.retry),
         ("spill", old.spill == new.spill),
         ("log", old.log == new.log),

@@ -69,7 +69,7 @@ pub use place::{At, Place, Text};
 pub use plan::{
     DescriptorsPlan, EdgePlan, EgressPlan, ForwardPlan, FrontendPlan, ListenerKey, ListenerPlan,
     Lowered, LoweredBy, ParentPlan, Plan, Role, RoleKind, RouteId, RoutePlan, Rule, RuleAction,
-    UpstreamPlan,
+    StartSettings, UpstreamPlan,
 };
 pub use reference::reference;
 pub use resolve::resolve;

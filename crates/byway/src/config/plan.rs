@@ -106,6 +106,16 @@ impl Plan {
             .nth(key.before)
     }
 
+    /// The settings that are read only when the process starts.
+    pub fn start_settings(&self) -> StartSettings {
+        StartSettings {
+            workers: self.workers,
+            connections: self.descriptors.asked_limits.connections,
+            pool: self.descriptors.asked_pool.clone(),
+            spill: self.spill.clone(),
+        }
+    }
+
     /// What is done with the connections of each listener.
     pub fn roles(&self) -> impl Iterator<Item = &Role> {
         self.listeners
@@ -135,6 +145,35 @@ pub struct DescriptorsPlan {
     pub shares: Shares,
     /// Each limit that was lowered to fit.
     pub lowered: Vec<Lowered>,
+    /// `[limits]` before any was lowered.
+    pub asked_limits: LimitsPlan,
+    /// `[pool]` before any was lowered. A limit that the config leaves to its default is
+    /// `usize::MAX` if that default is another limit.
+    pub asked_pool: PoolPlan,
+}
+
+/// The settings that are read only when the process starts, as the config has them: what the
+/// descriptors of the process lower depends on other sections.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StartSettings {
+    workers: NonZeroUsize,
+    connections: usize,
+    pool: PoolPlan,
+    spill: SpillPlan,
+}
+
+impl StartSettings {
+    /// The keys and sections that `new` sets to another value.
+    pub fn changed(&self, new: &Self) -> Vec<&'static str> {
+        let parts = [
+            ("workers", self.workers == new.workers),
+            ("[pool]", self.pool == new.pool),
+            ("[spill]", self.spill == new.spill),
+            ("limits.connections", self.connections == new.connections),
+        ];
+        let changed = parts.into_iter().filter(|(_, same)| !same);
+        changed.map(|(name, _)| name).collect()
+    }
 }
 
 /// What a limit was lowered by.

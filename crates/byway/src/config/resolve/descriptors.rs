@@ -10,14 +10,14 @@ use std::num::NonZeroUsize;
 use byway_link::lease::NAMES_A_TENANT;
 
 use super::super::place::{At, Text};
-use super::super::plan::{DescriptorsPlan, Lowered, LoweredBy};
+use super::super::plan::{Lowered, LoweredBy};
 use super::super::section::{File, Join, LimitsPlan, PoolPlan, SpillMode};
 use super::Resolver;
 use super::egress::dials;
 use crate::os::descriptors::{Needs, Shares};
 
 impl Resolver<'_> {
-    /// Lowers `limits` and `pool` to what fits.
+    /// Lowers `limits` and `pool` to what fits. Returns the shares, and each limit that was lowered.
     pub(super) fn descriptors(
         &self,
         file: &File,
@@ -25,7 +25,7 @@ impl Resolver<'_> {
         spill: SpillMode,
         limits: &mut LimitsPlan,
         pool: &mut PoolPlan,
-    ) -> DescriptorsPlan {
+    ) -> (Shares, Vec<Lowered>) {
         let limit = self.around.descriptors;
         let addresses =
             |list: &Option<At<Vec<Text>>>| list.as_ref().map_or(0, |list| list.value.len());
@@ -157,7 +157,7 @@ impl Resolver<'_> {
             ),
             None => pool.max_per_origin = pool.max_per_origin.min(pool.max_total),
         }
-        DescriptorsPlan { shares, lowered }
+        (shares, lowered)
     }
 
     /// Links that are dialled. Sections with the same join string and carrier share one. Errors of

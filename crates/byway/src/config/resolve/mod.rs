@@ -37,7 +37,7 @@ pub(super) use self::listen::listeners_called;
 use super::bind::Bind;
 use super::diagnostic::Diagnostic;
 use super::place::{At, Place, Text};
-use super::plan::{Plan, UpstreamPlan};
+use super::plan::{DescriptorsPlan, Plan, UpstreamPlan};
 use super::section::File;
 use super::section::kind::{Count, Kind};
 use super::surroundings::Surroundings;
@@ -113,9 +113,11 @@ impl<'s> Resolver<'s> {
     fn plan(&mut self, file: &File) -> Plan {
         let workers = self.workers(&file.workers);
         let mut limits = file.limits.resolve(self, "limits.");
-        let mut pool = self.pool(&file.pool, limits.connections);
+        let asked_pool = self.pool(&file.pool);
+        let mut pool = asked_pool.with_defaults(&file.pool, limits.connections);
         let spill = file.spill.resolve(self, "spill.");
-        let descriptors = self.descriptors(file, workers, spill.mode, &mut limits, &mut pool);
+        let asked_limits = limits.clone();
+        let (shares, lowered) = self.descriptors(file, workers, spill.mode, &mut limits, &mut pool);
         let mut listeners = Vec::new();
         for edge in &file.edge {
             listeners.extend(self.edge(edge, &limits));
@@ -144,7 +146,12 @@ impl<'s> Resolver<'s> {
             state: self.around.state.to_owned(),
             drain: file.drain.resolve(self, "drain."),
             dial: self.dial(&file.dial),
-            descriptors,
+            descriptors: DescriptorsPlan {
+                shares,
+                lowered,
+                asked_limits,
+                asked_pool,
+            },
             limits,
             pool,
             retry: file.retry.resolve(self, "retry."),

@@ -43,10 +43,18 @@ keys! {
 }
 
 impl Resolver<'_> {
+    /// The limits that `written` leaves to their default are `usize::MAX`.
+    pub(in crate::config) fn pool(&mut self, written: &Pool) -> PoolPlan {
+        let plan = written.resolve(self, "pool.");
+        plan.with_defaults(written, usize::MAX)
+    }
+}
+
+impl PoolPlan {
     /// `connections` is what a listener accepts. By default the pool has a connection for each of
     /// them, so that no number of clients that are allowed in can keep others from an upstream.
-    pub(in crate::config) fn pool(&mut self, written: &Pool, connections: usize) -> PoolPlan {
-        let mut plan = written.resolve(self, "pool.");
+    pub(in crate::config) fn with_defaults(&self, written: &Pool, connections: usize) -> Self {
+        let mut plan = self.clone();
         if written.max_total.is_none() {
             plan.max_total = match written.max_per_origin {
                 Some(_) => connections.max(plan.max_per_origin),

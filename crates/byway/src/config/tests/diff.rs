@@ -206,3 +206,56 @@ fn a_named_edge_keeps_its_routes_when_it_moves() {
         (1, 1)
     );
 }
+
+/// The Plan of `text` for a process that may open 20,000 descriptors.
+fn lowered_plan(text: &str) -> Plan {
+    let around = Surroundings {
+        descriptors: Some(20_000),
+        ..Surroundings::without_files("/state".as_ref())
+    };
+    parse_with(text, "byway.toml", &around).unwrap()
+}
+
+#[test]
+fn a_section_that_is_removed_does_not_change_the_limits_that_descriptors_lower() {
+    let tcp = "[[tcp]]\nlisten = \"127.0.0.1:2222\"\nto = \"192.0.2.1:22\"\n";
+    let metrics = "[metrics]\nlisten = \"127.0.0.1:9\"\n";
+    let proxy = "[[proxy]]\nlisten = \"127.0.0.1:1080\"\n";
+    for section in [tcp, metrics, proxy] {
+        let (old, new) = (
+            lowered_plan(&format!("{EDGE}{section}")),
+            lowered_plan(EDGE),
+        );
+        assert_ne!(old.descriptors.shares, new.descriptors.shares);
+        let diff = Diff::between(&old, &new);
+        assert_eq!(diff.settings, [""; 0], "{section}");
+        assert!(diff.listeners.changed.is_empty(), "{section}");
+        let started = old.start_settings();
+        assert_eq!(started.changed(&new.start_settings()), [""; 0], "{section}");
+    }
+}
+
+#[test]
+fn a_start_setting_that_is_set_back_to_the_value_in_force_needs_no_restart() {
+    let started = lowered_plan(EDGE).start_settings();
+    let changed = |text: &str| {
+        let new = lowered_plan(&format!("{text}\n{EDGE}"));
+        started.changed(&new.start_settings())
+    };
+    assert_eq!(changed(""), [""; 0]);
+    assert_eq!(changed("workers = 1"), [""; 0], "one core by default");
+    assert_eq!(changed("workers = 3"), ["workers"]);
+    assert_eq!(changed("limits.connections = 9"), ["limits.connections"]);
+    assert_eq!(changed("pool.max_per_origin = 9"), ["[pool]"]);
+    assert_eq!(changed("spill.mode = \"off\""), ["[spill]"]);
+    let limit = "limits.connections = 30000";
+    assert_eq!(
+        lowered_plan(&format!("{limit}\n{EDGE}")).limits,
+        lowered_plan(EDGE).limits
+    );
+    assert_eq!(
+        changed(limit),
+        ["limits.connections"],
+        "a limit that is lowered to the same"
+    );
+}
