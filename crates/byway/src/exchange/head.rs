@@ -42,12 +42,9 @@ impl IpText {
         text
     }
 
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        self.text
-            .get(..usize::from(self.len))
-            .and_then(|text| std::str::from_utf8(text).ok())
-            .unwrap_or_default()
+    /// The text, of ASCII only.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.text.get(..usize::from(self.len)).unwrap_or_default()
     }
 }
 
@@ -68,7 +65,7 @@ impl std::fmt::Write for IpText {
 #[derive(Clone, Copy)]
 pub struct Forwarded<'a> {
     /// The address that connected; `None` on a Unix socket.
-    pub peer: Option<&'a str>,
+    pub peer: Option<&'a [u8]>,
     /// Whether the peer's own forwarding fields are trusted.
     pub trusted: bool,
     /// `http` or `https`.
@@ -144,7 +141,7 @@ fn forwarding_fields(
     request: &Request<'_>,
     about: &Forwarded<'_>,
 ) -> Result<(), Malformed> {
-    let peer = about.peer.unwrap_or("unknown").as_bytes();
+    let peer = about.peer.unwrap_or(b"unknown");
     match about.trusted {
         true => out.list(
             b"X-Forwarded-For",
@@ -166,7 +163,7 @@ fn forwarding_fields(
         out.field(b"X-Forwarded-Host", host)?;
     }
     if let (None, Some(peer)) = (given("X-Real-IP"), about.peer) {
-        out.field(b"X-Real-IP", peer.as_bytes())?;
+        out.field(b"X-Real-IP", peer)?;
     }
     if given("X-Request-Id").is_none() {
         out.field(b"X-Request-Id", about.request_id.as_bytes())?;

@@ -26,7 +26,7 @@ fn request_through(text: &str, forwarded: Option<Forwarded<'_>>, upgrade: Option
 
 fn at_edge(trusted: bool) -> Option<Forwarded<'static>> {
     Some(Forwarded {
-        peer: Some("192.0.2.7"),
+        peer: Some(b"192.0.2.7"),
         trusted,
         proto: "http",
         request_id: "ours",

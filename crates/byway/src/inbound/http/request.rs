@@ -144,7 +144,7 @@ fn edge_action<'r>(
         client: reported.unwrap_or(cx.client),
         target: path::target(&path, request.path(), request.path_and_query()),
         forwarded: Some(Forwarded {
-            peer: cx.peer_text.map(IpText::as_str),
+            peer: cx.peer_text.map(IpText::as_bytes),
             trusted,
             proto: "http",
             request_id: received.id.as_str(),
