@@ -91,6 +91,7 @@ impl H1Writing {
 }
 
 impl Source for H1Source<'_> {
+    #[inline]
     fn part(&mut self) -> Result<Part, Malformed> {
         loop {
             return Ok(match self.reading.decoder.step(self.conn.unread())? {
@@ -109,19 +110,23 @@ impl Source for H1Source<'_> {
         }
     }
 
+    #[inline]
     fn data(&self) -> &[u8] {
         self.conn.unread()
     }
 
+    #[inline]
     fn taken(&mut self, n: usize) {
         self.reading.decoder.taken(n);
         self.conn.consume(n);
     }
 
+    #[inline]
     fn trailers(&self) -> Trailers<'_> {
         self.reading.decoder.trailers(self.conn.unread())
     }
 
+    #[inline]
     fn finish(&mut self) {
         self.conn
             .consume(std::mem::take(&mut self.reading.end_bytes));
@@ -145,6 +150,7 @@ impl Source for H1Source<'_> {
         (self.conn.unread().is_empty() && self.conn.is_plain()).then_some(left)
     }
 
+    #[inline]
     fn socket(&mut self) -> Option<&mut Stream> {
         Some(self.conn.stream())
     }
@@ -209,10 +215,12 @@ impl Sink for H1Sink<'_> {
         }
     }
 
+    #[inline]
     fn poll_push_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         self.conn.poll_push_out(cx)
     }
 
+    #[inline]
     fn socket(&mut self) -> Option<&mut Stream> {
         let is_ready = !self.writing.chunked && !self.conn.has_queued() && self.conn.is_plain();
         is_ready.then(|| self.conn.stream())
