@@ -67,11 +67,6 @@ pub struct ListenerKey {
 }
 
 impl ListenerKey {
-    /// The key of a listener that is not in the file.
-    pub fn of_public(bind: Bind) -> Self {
-        Self { bind, before: 0 }
-    }
-
     /// The address as the Plan has it.
     pub fn bind(&self) -> &Bind {
         &self.bind

@@ -12,9 +12,7 @@ use std::sync::Arc;
 
 use byway_dial::{HostName, peer_text};
 use byway_link::wire::{Control, Register, Registered, Withdrawn};
-use byway_link::{
-    CarrierKind, Claimant, Denied, Inbox, Link, Name, Refusal, ServiceKind, SessionKey,
-};
+use byway_link::{CarrierKind, Claimant, Denied, Inbox, Link, Name, Refusal, ServiceKind};
 use tokio::sync::mpsc;
 
 use super::Links;
@@ -489,11 +487,6 @@ impl AcceptedSession {
     fn vacate(&self, had: &[Name]) {
         self.at.ports.away(had);
         had.iter().for_each(|name| self.forget_connections(name));
-    }
-
-    /// The key of the session.
-    pub const fn key(&self) -> SessionKey {
-        self.who.session
     }
 }
 

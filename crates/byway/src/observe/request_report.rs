@@ -7,9 +7,7 @@
 //! Never: waits for a link, and never lets a peer choose a word that is logged unescaped.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use byway_dial::Dialled;
 use byway_head::Version;
 use byway_link::Link;
 use byway_link::wire::Visited;
@@ -31,16 +29,6 @@ const METHOD_BYTES: usize = 32;
 
 /// The longest time accepted from a report, in microseconds: the sum of four still fits.
 const MOST_US: u64 = u64::MAX / 4;
-
-/// The stream of a service, opened by its agent.
-pub struct ServiceStream {
-    /// The stream.
-    pub dialled: Dialled,
-    /// The Host header of requests on it, if the agent sets one.
-    pub host: Option<Arc<str>>,
-    /// Where its requests are reported, if the agent requests that.
-    pub reports: Option<Arc<Reports>>,
-}
 
 /// The destination of reports of requests on one stream: the agent that opened it.
 #[derive(Debug)]

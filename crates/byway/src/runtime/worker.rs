@@ -140,11 +140,6 @@ impl Worker {
     }
 }
 
-/// The cores this process may use: the default number of workers.
-pub fn usable_cores() -> NonZeroUsize {
-    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
