@@ -226,7 +226,7 @@ impl Acceptor {
                 .accept(None, &tasks)
                 .await
                 .map_err(|error| left_or_lost(peer, QuicError::from(error).to_string()))?;
-            Quic::favour(&accepted);
+            accepted.favour();
             self.greet(over_quic(
                 quic,
                 LinkStream::quic(accepted),

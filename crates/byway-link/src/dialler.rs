@@ -39,7 +39,7 @@ use crate::key::Key;
 use crate::large_packets::Dialled;
 use crate::link::{Inbox, Link, SessionId, Settings};
 use crate::mux::core::Side;
-use crate::quic::{self, Quic, QuicError};
+use crate::quic::{self, QuicError};
 use crate::segments::SegmentSize;
 use crate::stream::LinkStream;
 use crate::tls;
@@ -359,7 +359,7 @@ impl Dialler {
             .open(&[], None, &tasks)
             .await
             .map_err(|error| LinkError::Unreachable(QuicError::from(error).to_string()))?;
-        Quic::favour(&control);
+        control.favour();
         let control = LinkStream::quic(control);
         Ok(over_quic(
             quic,

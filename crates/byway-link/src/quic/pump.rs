@@ -23,8 +23,8 @@ use parking_lot::Mutex;
 use quinn::{Connection, ReadError, RecvStream, VarInt};
 use tokio_util::task::TaskTracker;
 
-use super::code_of;
 use super::reassembly::Reassembly;
+use super::stream::code_of;
 
 /// Up to this window a stream is read in order from quinn: at most 1,800 packets, thus 900 gaps.
 pub(super) const ORDERED_BYTES: u32 = 2 * 1024 * 1024;
@@ -209,6 +209,3 @@ fn pump(pumped: &Weak<Pumped>, connection: &Connection, cx: &mut Context<'_>) ->
         Poll::Pending
     }
 }
-
-#[cfg(test)]
-mod tests;

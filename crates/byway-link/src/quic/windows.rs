@@ -16,9 +16,13 @@ use std::sync::Arc;
 
 use quinn::VarInt;
 
-use super::WINDOW_STEP_BYTES;
 use crate::budget::Budget;
 use crate::window::INITIAL_BYTES;
+
+/// The room of a connection's window beyond the sum of its streams' windows: for the control
+/// stream, and so that a peer never waits for the connection's window. It also grows in steps of
+/// this size.
+pub(super) const WINDOW_STEP_BYTES: u64 = 1024 * 1024;
 
 /// The window grows by at least this, even where less than it needs is available.
 const LEAST_STEP_BYTES: u64 = 256 * 1024;

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use super::super::*;
+use super::*;
 use crate::fair_budget::{FairBudget, Limits};
 use crate::window::INITIAL_BYTES;
 
@@ -237,7 +238,7 @@ async fn a_stream_without_a_reader_ends_at_the_first_byte_that_arrives_even_behi
     let (mut reader, mut writer) = pumped(&near, &far, &tasks).await;
     phase.send_replace(Phase::Lossy);
     reader.close_on_drop();
-    let counted = Arc::clone(&near.ours);
+    let counted = Arc::clone(near.ours());
     assert_eq!(counted.load(Relaxed), 1);
     drop(reader);
     // The task that takes its place starts to wait now, before anything has arrived.
@@ -255,7 +256,7 @@ async fn a_stream_without_a_reader_ends_at_the_first_byte_that_arrives_even_behi
         .await
         .expect("it waits for the first byte");
     assert!(
-        near.connection.close_reason().is_none(),
+        timeout(Duration::ZERO, near.closed()).await.is_err(),
         "the connection lives on"
     );
 }
