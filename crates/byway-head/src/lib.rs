@@ -16,17 +16,19 @@
 //! ```
 //! use byway_head::{Framed, Limits, RequestHead, Span, Version};
 //!
-//! let text = b"POST/a?bhost: example.com\r\ncontent-length: 2\r\n";
+//! // What a decoder makes of `GET / HTTP/1.1` and one field.
+//! let text = b"GET/host: a\r\n";
+//! let (method, target) = (Span::new(0, 3), Span::new(3, 4));
+//! let (name, value) = (Span::new(4, 8), Span::new(10, 11));
+//!
 //! let mut head = RequestHead::default();
-//! head.start(Span::new(0, 4), Span::new(4, 8), Version::Http11, text)?;
-//! head.section().push(Span::new(8, 12), Span::new(14, 25));
-//! head.section().push(Span::new(27, 41), Span::new(43, 44));
+//! head.start(method, target, Version::Http11, text)?;
+//! head.section().push(name, value);
 //! head.complete(text, &Limits::default())?;
 //!
 //! let request = head.view(text);
-//! assert_eq!((request.method(), request.path()), (&b"POST"[..], &b"/a"[..]));
-//! assert_eq!(request.host(), Some(&b"example.com"[..]));
-//! assert_eq!(request.framing(), Framed::Length(2));
+//! assert_eq!((request.method(), request.host()), (&b"GET"[..], Some(&b"a"[..])));
+//! assert_eq!(request.framing(), Framed::None);
 //! # Ok::<(), byway_head::Malformed>(())
 //! ```
 
