@@ -9,7 +9,6 @@
 mod waiting;
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use byway_dial::Broken;
@@ -21,8 +20,10 @@ use self::waiting::WaitEnd;
 use super::body::BodyTransfer;
 use super::deadline::{Deadlines, Exceeded};
 use super::downstream::Downstream;
-use super::failure::{AttemptFailure, client_left, filter_failed, no_answer, not_read};
-use super::forward::{ExchangeRequest, Moved, body_too_large, codec_limits};
+use super::exchange_request::{Destination, ExchangeRequest, RequestRecord};
+use super::failure::{
+    AttemptFailure, body_too_large, client_left, filter_failed, no_answer, not_read,
+};
 use super::head::{self, ResponseRules};
 use super::next::Next;
 use super::retry::{Failed, Tries, is_repeatable};
@@ -31,16 +32,6 @@ use crate::fault::{Fault, Reason, Who, malformed};
 use crate::observe::timing::Phase;
 use crate::outbound::tunnel::Tunnel;
 use crate::outbound::upgrades::UpgradeSlot;
-
-/// Where the request goes.
-pub(super) struct Destination {
-    /// The Host for a route that uses the upstream's own.
-    pub(super) authority: Arc<str>,
-    /// For a request with an upgrade.
-    pub(super) slot: Option<UpgradeSlot>,
-    /// Whether the connection closes after this request.
-    pub(super) single_use: bool,
-}
 
 /// One try on one connection.
 pub(super) struct Attempt<'a> {
@@ -85,7 +76,7 @@ impl<'a> Attempt<'a> {
         downstream: &mut Downstream<'_>,
         tries: &mut Tries<'_>,
         timer: &mut LazyTimer,
-        moved: &mut Moved,
+        record: &mut RequestRecord,
     ) -> Result<Next, AttemptFailure> {
         let Destination {
             authority,
@@ -103,23 +94,23 @@ impl<'a> Attempt<'a> {
             .map_err(|error| malformed(Who::Downstream, &error))?;
         loop {
             self.response_head(downstream, &mut upstream, timer).await?;
-            moved.up = self.upload.moved();
+            record.up = self.upload.moved();
             let status = upstream.response().status();
-            if self.tries_another_upstream(status, tries, moved) {
+            if self.tries_another_upstream(status, tries, record) {
                 let framed = self.framing(&upstream)?;
-                upstream.discard(framed, &codec_limits(self.exchange.limits));
+                upstream.discard(framed, &self.exchange.limits.head_limits());
                 return Err(AttemptFailure::declined(status));
             }
             match status {
                 100 | 102..=199 => self.interim(&mut upstream, downstream, timer).await?,
                 _ => {
-                    moved.status = status;
-                    moved.timing.enter(Phase::Transfer);
+                    record.status = status;
+                    record.timing.enter(Phase::Transfer);
                 }
             }
             match status {
                 101 => return self.switch(upstream, slot, downstream),
-                200.. => return self.finish(upstream, downstream, timer, moved).await,
+                200.. => return self.finish(upstream, downstream, timer, record).await,
                 _ => {}
             }
         }
@@ -131,7 +122,7 @@ impl<'a> Attempt<'a> {
         &mut self,
         status: u16,
         tries: &mut Tries<'_>,
-        moved: &mut Moved,
+        record: &mut RequestRecord,
     ) -> bool {
         let on = self.exchange.allowed.plan().retry.on;
         if on.contains(status) && self.uploaded {
@@ -142,7 +133,7 @@ impl<'a> Attempt<'a> {
                 repeatable: is_repeatable(&self.exchange.request),
                 body_kept: self.upload.can_start_over(),
             };
-            if self.exchange.decide_retry(tries, failed, moved) {
+            if self.exchange.decide_retry(tries, failed, record) {
                 return true;
             }
         }
@@ -223,7 +214,7 @@ impl<'a> Attempt<'a> {
         upstream: &mut Upstream,
     ) -> Poll<Result<(), AttemptFailure>> {
         let exposed = self.exchange.allowed.outbound().service().is_some();
-        let head = ready!(upstream.poll_head(cx, &codec_limits(self.exchange.limits), exposed));
+        let head = ready!(upstream.poll_head(cx, &self.exchange.limits.head_limits(), exposed));
         Poll::Ready(head.map_err(|error| match error {
             HeadError::Malformed(error) => self.malformed_response(&error),
             HeadError::OtherProtocol(fault) => {
@@ -406,7 +397,7 @@ impl<'a> Attempt<'a> {
                 head::forward_response(out, &response, &rules)
             })
             .map_err(|error| self.malformed_response(&error))?;
-        upstream.begin_body(framed, &codec_limits(self.exchange.limits));
+        upstream.begin_body(framed, &self.exchange.limits.head_limits());
         let filter = filter.filter(|_| framed.has_body());
         Ok((BodyTransfer::new(None).filtered(filter), close))
     }
@@ -417,19 +408,19 @@ impl<'a> Attempt<'a> {
         mut upstream: Upstream,
         downstream: &mut Downstream<'_>,
         timer: &mut LazyTimer,
-        moved: &mut Moved,
+        record: &mut RequestRecord,
     ) -> Result<Next, AttemptFailure> {
         let before = downstream.mark();
         let (mut download, close) = self.pass_head(&mut upstream, downstream)?;
         let passed = self
             .pass_bodies(&mut download, &mut upstream, downstream, timer)
             .await;
-        (moved.up, moved.down) = (self.upload.moved(), download.moved());
+        (record.up, record.down) = (self.upload.moved(), download.moved());
         if let Err(fault) = passed {
             if fault.who == Who::Upstream && downstream.take_back(before) {
                 // The client has received nothing of this response yet: it gets an error response
                 // instead.
-                moved.down = 0;
+                record.down = 0;
                 return Err(fault.into());
             }
             return Ok(Next::Reset(fault));

@@ -11,7 +11,7 @@ use byway_http::filter::FilterError;
 use byway_http::h1::Outcome;
 
 use super::body::BodyTransfer;
-use super::forward::ExchangeRequest;
+use super::exchange_request::ExchangeRequest;
 use super::retry::{Failed, is_repeatable};
 use crate::config::LimitsPlan;
 use crate::fault::{Fault, Reason, Who};
@@ -117,5 +117,14 @@ pub(super) fn client_left(broken: &Broken) -> Fault {
         Who::Downstream,
         Reason::ClosedEarly,
         format!("the client left: {broken}"),
+    )
+}
+
+/// The request body is larger than its limit.
+pub(super) fn body_too_large(most: u64) -> Fault {
+    Fault::new(
+        Who::Downstream,
+        Reason::BodyTooLarge,
+        format!("the request body is larger than max_body, {most} bytes"),
     )
 }

@@ -1,6 +1,6 @@
 //! Exchange: one HTTP request in, one response out.
 //!
-//! `forward` carries one request, `attempt` is one try of it, `failure` why a try failed; `retry`
+//! `exchange_request` is a request and what was decided about it. `forward` carries it, `attempt` is one try of it, `failure` why a try failed; `retry`
 //! decides whether there is another, with the body that `replay` has kept; `head` selects the
 //! fields that are passed on, `body` passes the bodies from one side to the other, `answer` writes
 //! Byway's own responses. `downstream` and `upstream` are the two sides in any version of HTTP; what
@@ -21,6 +21,7 @@ pub mod deadline;
 #[cfg(test)]
 pub mod double;
 pub mod downstream;
+pub mod exchange_request;
 pub mod failure;
 pub mod forward;
 pub mod head;

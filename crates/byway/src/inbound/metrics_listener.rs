@@ -17,7 +17,6 @@ use tokio::time::timeout;
 
 use super::context::{Accepted, ConnectionContext};
 use crate::config::FrontendPlan;
-use crate::exchange::forward::codec_limits;
 use crate::observe::exposition::CONTENT_TYPE;
 
 /// Serves one connection, request after request.
@@ -40,7 +39,7 @@ pub async fn serve(
         ) {
             break;
         }
-        let (codec, http_alone) = (codec_limits(limits), |_: &[u8]| None::<Infallible>);
+        let (codec, http_alone) = (limits.head_limits(), |_: &[u8]| None::<Infallible>);
         let read = read_request(&mut downstream, &mut timer, &codec, limit, http_alone);
         let close = match read.await {
             Ok(text) => {

@@ -77,3 +77,14 @@ keys! {
         requests_per_connection: Count => u64 = 10_000;
     }
 }
+
+impl LimitsPlan {
+    /// Those of heads, trailers and chunks.
+    pub fn head_limits(&self) -> byway_head::Limits {
+        byway_head::Limits {
+            head_bytes: self.head_bytes,
+            fields: self.head_fields,
+            ..byway_head::Limits::default()
+        }
+    }
+}

@@ -24,7 +24,7 @@ use super::request_log::RequestLog;
 use crate::config::{FrontendPlan, LimitsPlan, Plan};
 use crate::exchange::answer::{self, Answer, ResponseOptions};
 use crate::exchange::downstream::Downstream;
-use crate::exchange::forward::{Moved, codec_limits};
+use crate::exchange::exchange_request::RequestRecord;
 use crate::exchange::head::IpText;
 use crate::exchange::next::Next;
 use crate::exchange::other_protocol;
@@ -195,7 +195,7 @@ impl Http1Connection {
         if !matches!(arrived.await, Ok(true)) {
             return Ok(None);
         }
-        let (codec, limit) = (codec_limits(limits), limits.head_timeout);
+        let (codec, limit) = (limits.head_limits(), limits.head_timeout);
         let read = read_request(downstream, timer, &codec, limit, other_protocol::in_request);
         match read.await {
             Ok(text) => Ok(Some(text)),
@@ -231,11 +231,11 @@ impl Http1Connection {
             close: true,
             head_only: false,
         };
-        let mut moved = Moved::begun(Instant::now());
-        let codec = codec_limits(&frontend.limits);
+        let mut record = RequestRecord::begun(Instant::now());
+        let codec = frontend.limits.head_limits();
         let mut downstream = Downstream::h1(&mut self.downstream, Framed::None, &codec);
-        moved.down = answer::queue(&mut downstream, &Answer::Fault(fault), &options);
-        moved.status = fault.status();
+        record.down = answer::queue(&mut downstream, &Answer::Fault(fault), &options);
+        record.status = fault.status();
         let request_log = RequestLog {
             context: &self.context,
             info: self.info(),
@@ -243,7 +243,7 @@ impl Http1Connection {
             frontend,
         };
         let ending = Ending::of_fault(fault, "request_head");
-        request_log.note(None, id.as_str(), &moved, ending);
+        request_log.note(None, id.as_str(), &record, ending);
         Next::Close
     }
 
@@ -268,7 +268,7 @@ impl Http1Connection {
         let mut downstream = Downstream::h1(
             &mut self.downstream,
             request.framing(),
-            &codec_limits(&frontend.limits),
+            &frontend.limits.head_limits(),
         );
         request::serve(&cx, request, &mut downstream, &mut self.timer).await
     }

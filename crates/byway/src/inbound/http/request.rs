@@ -28,7 +28,8 @@ use super::{client, guards};
 use crate::config::{EdgePlan, EgressPlan, FrontendPlan, Plan, Role};
 use crate::exchange::answer::Answer;
 use crate::exchange::downstream::Downstream;
-use crate::exchange::forward::{ExchangeRequest, Moved, forward};
+use crate::exchange::exchange_request::{ExchangeRequest, RequestRecord};
+use crate::exchange::forward::forward;
 use crate::exchange::head::{Forwarded, IpText};
 use crate::exchange::next::Next;
 use crate::exchange::request_id::RequestId;
@@ -99,20 +100,20 @@ pub(super) async fn serve(
         id: RequestId::random(),
         begun: Instant::now(),
     };
-    let mut moved = Moved::begun(received.begun);
+    let mut record = RequestRecord::begun(received.begun);
     let action = match &cx.frontend.role {
         Role::Edge(edge) => edge_action(cx, &received, edge),
-        Role::Egress(egress) => egress_action(cx, &received, egress, &mut moved),
+        Role::Egress(egress) => egress_action(cx, &received, egress, &mut record),
         // A reload has turned the listener into one of another role: these bytes are not meant for
         // it.
         _ => return Next::Close,
     };
     // By reference: moved, it would be in the future of the request twice.
     let served = match &action {
-        Ok(action) => perform(cx, &received, downstream, timer, action, &mut moved).await,
+        Ok(action) => perform(cx, &received, downstream, timer, action, &mut record).await,
         Err(fault) => Err(fault.clone()),
     };
-    conclude(cx, &received, downstream, served, &mut moved).await
+    conclude(cx, &received, downstream, served, &mut record).await
 }
 
 /// The guards of an edge, and policy.
@@ -157,11 +158,11 @@ fn egress_action<'r>(
     cx: &RequestContext<'r>,
     received: &'r ReceivedRequest<'_>,
     egress: &EgressPlan,
-    moved: &mut Moved,
+    record: &mut RequestRecord,
 ) -> Result<Action<'r>, Fault> {
     let request = &received.request;
     let user = credentials::authenticate(request, egress, cx.connection.counters())?;
-    moved.timing.user.clone_from(&user);
+    record.timing.user.clone_from(&user);
     guards::refuse_loop(request)?;
     if max_forwards::end_here(request)? {
         return Ok(Action::LastHop);
@@ -211,13 +212,13 @@ async fn perform(
     downstream: &mut Downstream<'_>,
     timer: &mut LazyTimer,
     action: &Action<'_>,
-    moved: &mut Moved,
+    record: &mut RequestRecord,
 ) -> Result<Next, Fault> {
     let engine = cx.connection.engine();
     match action {
-        Action::LastHop => Ok(respond(cx, received, downstream, Answer::LastHop, moved).await),
+        Action::LastHop => Ok(respond(cx, received, downstream, Answer::LastHop, record).await),
         Action::Tunnel(allowed) => {
-            let user = moved.timing.user.clone();
+            let user = record.timing.user.clone();
             let opened = connect::open(engine, downstream, &received.request, allowed, user).await;
             opened.map(Next::Tunnel)
         }
@@ -250,7 +251,7 @@ async fn perform(
                 is_last: cx.is_last,
                 begun: received.begun,
             };
-            forward(&exchange, downstream, timer, moved).await
+            forward(&exchange, downstream, timer, record).await
         }
     }
 }
@@ -271,7 +272,7 @@ async fn conclude(
     received: &ReceivedRequest<'_>,
     downstream: &mut Downstream<'_>,
     served: Result<Next, Fault>,
-    moved: &mut Moved,
+    record: &mut RequestRecord,
 ) -> Next {
     let next = match served {
         // Its log line is written at its end.
@@ -290,23 +291,23 @@ async fn conclude(
         }
         Err(fault) => {
             let answer = Answer::Fault(&fault);
-            let next = respond(cx, received, downstream, answer, moved).await;
-            record(cx, received, moved, Some(&fault));
+            let next = respond(cx, received, downstream, answer, record).await;
+            log_request(cx, received, record, Some(&fault));
             return next;
         }
     };
-    record(cx, received, moved, next.fault());
+    log_request(cx, received, record, next.fault());
     next
 }
 
 /// Counts and logs a request that has ended.
-fn record(
+fn log_request(
     cx: &RequestContext<'_>,
     received: &ReceivedRequest<'_>,
-    moved: &Moved,
+    record: &RequestRecord,
     fault: Option<&Fault>,
 ) {
-    let phase = moved.timing.phase().word();
+    let phase = record.timing.phase().word();
     let ending = fault.map_or_else(
         || Ending::done(phase),
         |fault| Ending::of_fault(fault, phase),
@@ -317,7 +318,12 @@ fn record(
         listener_metrics: cx.listener_metrics,
         frontend: cx.frontend,
     };
-    request_log.note(Some(&received.request), received.id.as_str(), moved, ending);
+    request_log.note(
+        Some(&received.request),
+        received.id.as_str(),
+        record,
+        ending,
+    );
     // Every successful request passes here: no clock is read and nothing is formatted for a line
     // that is not enabled.
     if fault.is_none() && !tracing::enabled!(tracing::Level::DEBUG) {
@@ -334,14 +340,14 @@ fn record(
     let took_us = received.begun.elapsed().as_micros() as u64;
     match fault {
         None => tracing::debug!(
-            peer, %listener, request = received.id.as_str(), status = moved.status,
-            up = moved.up, down = moved.down, took_us, "{method} {target}"
+            peer, %listener, request = received.id.as_str(), status = record.status,
+            up = record.up, down = record.down, took_us, "{method} {target}"
         ),
         // Errors of clients are counted. One line each would let any client fill the log.
         Some(fault) if fault.who == Who::Downstream => {
             tracing::debug!(
                 peer, %listener, request = received.id.as_str(), status = fault.status(),
-                class = fault.reason.word(), up = moved.up, down = moved.down, took_us, "{method} {target}: {fault}"
+                class = fault.reason.word(), up = record.up, down = record.down, took_us, "{method} {target}: {fault}"
             );
         }
         // Includes why it was not retried.
@@ -352,8 +358,8 @@ fn record(
             };
             tracing::info!(
                 peer, %listener, request = received.id.as_str(), status = fault.status(),
-                who = fault.who.word(), class = fault.reason.word(), upstream = moved.timing.upstream.as_deref(),
-                up = moved.up, down = moved.down, took_us, retries = moved.retries, not_retried = moved.timing.not_retried,
+                who = fault.who.word(), class = fault.reason.word(), upstream = record.timing.upstream.as_deref(),
+                up = record.up, down = record.down, took_us, retries = record.retries, not_retried = record.timing.not_retried,
                 left_out = line.left_out,
                 "{method} {target}: {fault}"
             );

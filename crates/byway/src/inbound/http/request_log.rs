@@ -11,7 +11,7 @@ use byway_head::Request;
 
 use super::super::context::{ConnectionContext, ConnectionInfo};
 use crate::config::FrontendPlan;
-use crate::exchange::forward::Moved;
+use crate::exchange::exchange_request::RequestRecord;
 use crate::observe::access::line::{Entry, EntrySubject};
 use crate::observe::ending::Ending;
 use crate::observe::metrics::ListenerMetrics;
@@ -30,13 +30,19 @@ pub struct RequestLog<'a> {
 
 impl RequestLog<'_> {
     /// Records its end. Without a `request`, its head was malformed.
-    pub fn note(&self, request: Option<&Request<'_>>, id: &str, moved: &Moved, ending: Ending) {
-        let (worker_stats, timing) = (&self.context.worker_stats, &moved.timing);
+    pub fn note(
+        &self,
+        request: Option<&Request<'_>>,
+        id: &str,
+        record: &RequestRecord,
+        ending: Ending,
+    ) {
+        let (worker_stats, timing) = (&self.context.worker_stats, &record.timing);
         let timers = timing.timers(Instant::now());
         self.listener_metrics
-            .note(moved.status, moved.up, moved.down);
+            .note(record.status, record.up, record.down);
         worker_stats.metrics.note(timing, &timers, ending);
-        if !worker_stats.log_buffer.is_on() && moved.reports.is_none() {
+        if !worker_stats.log_buffer.is_on() && record.reports.is_none() {
             return;
         }
         let entry = Entry {
@@ -53,9 +59,9 @@ impl RequestLog<'_> {
                 referer: request.field("Referer"),
                 agent: request.field("User-Agent"),
             }),
-            status: moved.status,
-            bytes_in: moved.up,
-            bytes_out: moved.down,
+            status: record.status,
+            bytes_in: record.up,
+            bytes_out: record.down,
             timers,
             upstream: timing.upstream.as_deref(),
             reused: timing.reused,
@@ -64,7 +70,7 @@ impl RequestLog<'_> {
             ending,
         };
         worker_stats.log_buffer.note(&entry);
-        if moved
+        if record
             .reports
             .as_ref()
             .is_some_and(|reports| !reports.send(&entry))

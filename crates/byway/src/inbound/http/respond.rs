@@ -10,7 +10,7 @@ use super::request::{ReceivedRequest, RequestContext};
 use crate::config::Role;
 use crate::exchange::answer::{self, Answer, ResponseOptions};
 use crate::exchange::downstream::Downstream;
-use crate::exchange::forward::Moved;
+use crate::exchange::exchange_request::RequestRecord;
 use crate::exchange::next::Next;
 use crate::fault::{Fault, Reason, Who};
 
@@ -20,7 +20,7 @@ pub(super) async fn respond(
     received: &ReceivedRequest<'_>,
     downstream: &mut Downstream<'_>,
     answer: Answer<'_>,
-    moved: &mut Moved,
+    record: &mut RequestRecord,
 ) -> Next {
     // Bytes after a CONNECT may have been sent early and be meant for the far side; they are not a
     // request.
@@ -37,7 +37,7 @@ pub(super) async fn respond(
         let detail = "the client read no response";
         return Next::Reset(Fault::new(Who::Downstream, Reason::ClosedEarly, detail));
     };
-    (moved.status, moved.down) = (answer.status(), body_bytes);
+    (record.status, record.down) = (answer.status(), body_bytes);
     match close {
         true => Next::Close,
         false => Next::KeepAlive,
