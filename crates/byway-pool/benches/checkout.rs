@@ -8,9 +8,10 @@
 
 #![allow(clippy::print_stdout, clippy::expect_used)] // a program that prints and may panic
 
-use byway_pool::{Acquired, Conn, Lease, Limits, Pool, Probe, Release};
+use byway_pool::{Acquired, Conn, Lease, Limits, Pool, Probe, Release, Session};
 use std::future::Future;
 use std::hint::black_box;
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -46,6 +47,7 @@ fn main() {
             "{origins:>6} origins, {shards} shards: {least:6.1} ns at least, {median:6.1} ns median (target {target_ns})"
         );
     }
+    println!("       a stream of a session: {:6.1} ns", stream());
     println!("       the clock, read once: {:6.1} ns", clock());
     at_the_cap(1);
     at_the_cap(4);
@@ -74,6 +76,51 @@ fn check_out(shards: usize, origins: usize) -> f64 {
         black_box(lease).release(KEEP);
     }
     begun.elapsed().as_nanos() as f64 / loans as f64
+}
+
+struct Mux;
+
+impl Session for Mux {
+    type Stream = ();
+
+    fn open(&self) {}
+
+    fn reset(&self, (): &mut ()) {}
+
+    fn close(&self) {}
+}
+
+/// ns per acquire and release of a stream, the median of some rounds. One slot of 100 is free.
+fn stream() -> f64 {
+    let pool: Pool<Arc<str>, Line, Mux> =
+        Pool::with_sessions(Limits::default(), 1, None).expect("sound limits");
+    let key: Arc<str> = "https://origin.example:443".into();
+    let acquire = || {
+        let acquire = pin!(pool.acquire_shared(&key));
+        match acquire.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(acquired)) => acquired,
+            Poll::Ready(Err(error)) => panic!("{error}"),
+            Poll::Pending => panic!("a slot is free"),
+        }
+    };
+    let Acquired::Open(permit) = acquire() else {
+        panic!("the pool is empty")
+    };
+    let (_first, _guard) = permit.install_session(Mux, const { NonZeroU32::new(100).unwrap() });
+    let _others: Vec<_> = (0..98).map(|_| acquire()).collect();
+    let round = || {
+        let begun = Instant::now();
+        for _ in 0..50_000 {
+            let Acquired::Stream(lease) = acquire() else {
+                panic!("a slot is free")
+            };
+            black_box(lease).release();
+        }
+        begun.elapsed().as_nanos() as f64 / 5e4
+    };
+    let mut rounds: Vec<f64> = (0..ROUNDS).map(|_| round()).collect();
+    rounds.sort_by(f64::total_cmp);
+    rounds[ROUNDS / 2]
 }
 
 /// An acquire that must not wait.

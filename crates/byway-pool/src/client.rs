@@ -18,6 +18,10 @@ impl Client {
     /// The client of acquires that name no client.
     pub const ANYONE: Self = Self(None);
 
+    /// Holds the permit of a shared session, whose streams belong to clients. Its number is even,
+    /// as no other one is.
+    pub(crate) const SESSION: Self = Self(NonZeroU64::new(2));
+
     /// The client that `value` identifies.
     pub fn of(value: &impl Hash) -> Self {
         static KEYS: OnceLock<RandomState> = OnceLock::new();

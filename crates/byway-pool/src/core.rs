@@ -6,14 +6,16 @@
 use crate::conn::{Conn, Key};
 use crate::event::OptObserver;
 use crate::limits::Limits;
-use crate::permits::{Mode, Permits, Ticket};
+use crate::permits::{After, Mode, Permits, Ticket};
+use crate::session::Session;
 use crate::stats::ConnPhase;
 use crate::sync::{AtomicUsize, Mutex, Padded};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-pub(crate) struct PoolCore<K: Key, C: Conn> {
+pub(crate) struct PoolCore<K: Key, C: Conn, S: Session> {
     pub(crate) limits: Limits,
     pub(crate) watch: OptObserver<K>,
     /// [`Permits::demand`], for shards. Written only under the permits' lock, rarely; read at each
@@ -22,7 +24,7 @@ pub(crate) struct PoolCore<K: Key, C: Conn> {
     /// Total number of evictions of origins. Read at each release, written rarely; see
     /// [`Ticket::is_evicted`](crate::permits::Ticket::is_evicted).
     pub(crate) evictions: Padded<AtomicUsize>,
-    permits: Padded<Mutex<Permits<K, C>>>,
+    permits: Padded<Mutex<Permits<K, C, S>>>,
     /// Notified when the last permit was returned and the pool is no longer open.
     pub(crate) emptied: Notify,
     /// Total number of hand-overs to waiters.
@@ -33,7 +35,7 @@ pub(crate) struct PoolCore<K: Key, C: Conn> {
     pub(crate) stale: AtomicU64,
 }
 
-impl<K: Key, C: Conn> PoolCore<K, C> {
+impl<K: Key, C: Conn, S: Session> PoolCore<K, C, S> {
     pub(crate) fn new(limits: Limits, shards: usize, watch: OptObserver<K>) -> Self {
         Self {
             demand: Padded(AtomicUsize::new(0)),
@@ -49,7 +51,7 @@ impl<K: Key, C: Conn> PoolCore<K, C> {
     }
 
     /// Runs one step of the permits. The demand is updated before the step ends.
-    pub(crate) fn permits<R>(&self, step: impl FnOnce(&mut Permits<K, C>) -> R) -> R {
+    pub(crate) fn permits<R>(&self, step: impl FnOnce(&mut Permits<K, C, S>) -> R) -> R {
         let mut permits = self.permits.lock();
         let before = permits.demand();
         let result = step(&mut permits);
@@ -58,10 +60,23 @@ impl<K: Key, C: Conn> PoolCore<K, C> {
             self.demand.store(after, Ordering::Relaxed);
         }
         let emptied = permits.mode != Mode::Open && permits.is_empty();
+        let passed_on = std::mem::take(&mut permits.passed_on);
         drop(permits);
+        passed_on.into_iter().for_each(Waker::wake);
         if emptied {
             self.emptied.notify_waiters();
         }
+        result
+    }
+
+    /// As [`PoolCore::permits`], and does afterwards what the step leaves to do.
+    pub(crate) fn after<R>(
+        &self,
+        step: impl FnOnce(&mut Permits<K, C, S>, &mut After<K, C, S>) -> R,
+    ) -> R {
+        let mut after = After::default();
+        let result = self.permits(|permits| step(permits, &mut after));
+        after.run();
         result
     }
 
@@ -74,11 +89,8 @@ impl<K: Key, C: Conn> PoolCore<K, C> {
     }
 
     /// Returns a permit after its connection, if any, was dropped.
-    pub(crate) fn free(&self, ticket: &Ticket<K, C>, phase: ConnPhase) {
-        let waker = self.permits(|permits| permits.free(ticket, phase));
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+    pub(crate) fn free(&self, ticket: &Ticket<K, C, S>, phase: ConnPhase, shard: usize) {
+        self.after(|permits, after| permits.free(ticket, phase, shard, after));
     }
 
     /// The lifetime of a new connection: the maximum, reduced by the random jitter.

@@ -31,11 +31,11 @@ pub enum Event<'a, K> {
         /// The origin.
         key: &'a K,
     },
-    /// An idle connection was reused.
+    /// An idle connection was reused, or a session for another stream.
     Reused {
         /// The origin.
         key: &'a K,
-        /// Leases of this connection, including this one.
+        /// Leases of this connection or its streams, including this one.
         requests: u64,
     },
     /// A connection was dropped, and its permit is free.
@@ -46,7 +46,7 @@ pub enum Event<'a, K> {
         reason: Reason,
         /// Time since it was installed.
         age: Duration,
-        /// The number of its leases.
+        /// The number of its leases, or of those of its streams.
         requests: u64,
     },
     /// An acquire has to wait.
@@ -92,6 +92,8 @@ pub enum Reason {
     /// It left the pool for an upgrade, and was then dropped; with
     /// [`Limits::count_upgraded`](crate::Limits::count_upgraded) off: it has left the pool.
     Upgraded,
+    /// The session takes no more streams: its peer said so or refused all, or it has ended.
+    GoneAway,
     /// The pool is closed, or is draining and no acquire waits for it.
     Closed,
 }

@@ -17,6 +17,7 @@ use crate::expiry::Expiry;
 use crate::lease::PooledConn;
 use crate::limits::{Limits, Scheduling};
 use crate::list::{Linked, Links, List};
+use crate::session::Session;
 use crate::slab::{Id, Slab};
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
@@ -26,7 +27,7 @@ use std::time::Instant;
 const OF_ORIGIN: usize = 0;
 const BY_AGE: usize = 1;
 
-pub(crate) struct IdleStore<K: Key, C: Conn> {
+pub(crate) struct IdleStore<K: Key, C: Conn, S: Session> {
     /// Nothing is kept any more: the pool is emptying, draining or closed.
     pub(crate) shut: bool,
     /// Total number of check-outs; those whose connection was unfit are counted elsewhere.
@@ -37,39 +38,41 @@ pub(crate) struct IdleStore<K: Key, C: Conn> {
     /// A fast hash with a random seed. If an attacker found colliding keys nevertheless, a lookup
     /// could be as slow as a search through the origins of one shard, of which there are no more
     /// than connections.
-    index: HashMap<K, Id<IdleOrigin<K, C>>, RandomState>,
-    idle_store: Slab<IdleOrigin<K, C>>,
-    slots: Slab<Slot<K, C>>,
+    index: HashMap<K, Id<IdleOrigin<K, C, S>>, RandomState>,
+    idle_store: Slab<IdleOrigin<K, C, S>>,
+    slots: Slab<Slot<K, C, S>>,
     /// Idle connections of all origins, least recently used first.
-    by_age: List<Slot<K, C>, BY_AGE>,
-    expiry: Expiry<Slot<K, C>>,
+    by_age: List<Slot<K, C, S>, BY_AGE>,
+    expiry: Expiry<Slot<K, C, S>>,
 }
 
-/// Connections taken out of the idle lists, to be closed after unlocking.
-pub(crate) type Taken<K, C> = Vec<Box<PooledConn<K, C>>>;
+type SlotId<K, C, S> = Id<Slot<K, C, S>>;
 
-pub(crate) struct IdleOrigin<K: Key, C: Conn> {
-    idle: List<Slot<K, C>, OF_ORIGIN>,
+/// Connections taken out of the idle lists, to be closed after unlocking.
+pub(crate) type Taken<K, C, S> = Vec<Box<PooledConn<K, C, S>>>;
+
+pub(crate) struct IdleOrigin<K: Key, C: Conn, S: Session> {
+    idle: List<Slot<K, C, S>, OF_ORIGIN>,
     slots: usize,
     /// The reactor tick in which a connection was last kept here.
     tick: u64,
     /// The newest of the idle connections that were kept before that tick.
-    rested: Option<Id<Slot<K, C>>>,
+    rested: Option<Id<Slot<K, C, S>>>,
 }
 
 /// Small, and aligned to a cache line: a check-out touches two of them.
 #[repr(align(64))]
-pub(crate) struct Slot<K: Key, C: Conn> {
+pub(crate) struct Slot<K: Key, C: Conn, S: Session> {
     /// `Some` while the connection is idle.
-    pooled: Option<Box<PooledConn<K, C>>>,
-    origin: Id<IdleOrigin<K, C>>,
+    pooled: Option<Box<PooledConn<K, C, S>>>,
+    origin: Id<IdleOrigin<K, C, S>>,
     of_origin: Links<Self>,
     by_age: Links<Self>,
     /// Time and serial of the one valid expiry entry.
     expiry_entry: Option<(Instant, u64)>,
 }
 
-impl<K: Key, C: Conn> IdleStore<K, C> {
+impl<K: Key, C: Conn, S: Session> IdleStore<K, C, S> {
     /// The store of one of `shards` shards.
     pub(crate) fn new(limits: &Limits, shards: usize) -> Self {
         // If the limit is not below the cap, the cap already bounds the idle connections, and the
@@ -97,7 +100,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
     }
 
     /// A slot for a new connection.
-    pub(crate) fn add_slot(&mut self, key: &K) -> Id<Slot<K, C>> {
+    pub(crate) fn add_slot(&mut self, key: &K) -> Id<Slot<K, C, S>> {
         let origin = match self.index.get(key) {
             Some(origin) => *origin,
             None => {
@@ -123,7 +126,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
     }
 
     /// The connection of this slot was closed or detached.
-    pub(crate) fn leave(&mut self, key: &K, slot: Id<Slot<K, C>>) {
+    pub(crate) fn leave(&mut self, key: &K, slot: Id<Slot<K, C, S>>) {
         let id = self.slots.remove(slot).origin;
         let origin = &mut self.idle_store[id];
         origin.slots -= 1;
@@ -134,7 +137,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
     }
 
     /// An idle connection of this origin, to reuse in this reactor tick.
-    pub(crate) fn check_out(&mut self, key: &K, tick: u64) -> Option<Box<PooledConn<K, C>>> {
+    pub(crate) fn check_out(&mut self, key: &K, tick: u64) -> Option<Box<PooledConn<K, C, S>>> {
         let origin = &self.idle_store[*self.index.get(key)?];
         let slot = match self.scheduling {
             Scheduling::Lifo => origin.newest(tick),
@@ -149,10 +152,10 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
     /// exceeded.
     pub(crate) fn keep(
         &mut self,
-        pooled: Box<PooledConn<K, C>>,
-        slot: Id<Slot<K, C>>,
+        pooled: Box<PooledConn<K, C, S>>,
+        slot: Id<Slot<K, C, S>>,
         tick: u64,
-    ) -> Option<Box<PooledConn<K, C>>> {
+    ) -> Option<Box<PooledConn<K, C, S>>> {
         let good_until = pooled.good_until();
         let origin = self.slots[slot].origin;
         let idle = &self.idle_store[origin].idle;
@@ -185,11 +188,11 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
     }
 
     /// Takes that connection out.
-    pub(crate) fn take_oldest(&mut self, of: Option<&K>) -> Option<Box<PooledConn<K, C>>> {
+    pub(crate) fn take_oldest(&mut self, of: Option<&K>) -> Option<Box<PooledConn<K, C, S>>> {
         self.oldest_slot(of).and_then(|slot| self.take(slot))
     }
 
-    fn oldest_slot(&self, of: Option<&K>) -> Option<Id<Slot<K, C>>> {
+    fn oldest_slot(&self, of: Option<&K>) -> Option<Id<Slot<K, C, S>>> {
         match of {
             Some(key) => self.idle_store[*self.index.get(key)?].idle.first(),
             None => self.by_age.first(),
@@ -197,7 +200,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
     }
 
     /// Takes an idle connection out of its slot; the slot remains.
-    fn take(&mut self, slot: Id<Slot<K, C>>) -> Option<Box<PooledConn<K, C>>> {
+    fn take(&mut self, slot: Id<Slot<K, C, S>>) -> Option<Box<PooledConn<K, C, S>>> {
         let pooled = self.slots[slot].pooled.take()?;
         let origin = self.slots[slot].origin;
         self.idle_store[origin].remove(&mut self.slots, slot);
@@ -206,23 +209,23 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> IdleOrigin<K, C> {
+impl<K: Key, C: Conn, S: Session> IdleOrigin<K, C, S> {
     /// The connection that was kept last; one from before this reactor tick is preferred, since it
     /// can be reused without a probe of its socket, which costs a system call
     /// ([`Conn::may_be_readable`]).
-    fn newest(&self, tick: u64) -> Option<Id<Slot<K, C>>> {
+    fn newest(&self, tick: u64) -> Option<Id<Slot<K, C, S>>> {
         let rested = self.rested.filter(|_| self.tick == tick);
         rested.or_else(|| self.idle.last())
     }
 
-    fn push(&mut self, slots: &mut Slab<Slot<K, C>>, slot: Id<Slot<K, C>>, tick: u64) {
+    fn push(&mut self, slots: &mut Slab<Slot<K, C, S>>, slot: Id<Slot<K, C, S>>, tick: u64) {
         if self.tick != tick {
             (self.tick, self.rested) = (tick, self.idle.last());
         }
         self.idle.push_back(slots, slot);
     }
 
-    fn remove(&mut self, slots: &mut Slab<Slot<K, C>>, slot: Id<Slot<K, C>>) {
+    fn remove(&mut self, slots: &mut Slab<Slot<K, C, S>>, slot: Id<Slot<K, C, S>>) {
         if self.rested == Some(slot) {
             self.rested = self.idle.before(slots, slot);
         }
@@ -230,7 +233,7 @@ impl<K: Key, C: Conn> IdleOrigin<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> Linked<OF_ORIGIN> for Slot<K, C> {
+impl<K: Key, C: Conn, S: Session> Linked<OF_ORIGIN> for Slot<K, C, S> {
     fn links(&mut self) -> &mut Links<Self> {
         &mut self.of_origin
     }
@@ -240,7 +243,7 @@ impl<K: Key, C: Conn> Linked<OF_ORIGIN> for Slot<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> Linked<BY_AGE> for Slot<K, C> {
+impl<K: Key, C: Conn, S: Session> Linked<BY_AGE> for Slot<K, C, S> {
     fn links(&mut self) -> &mut Links<Self> {
         &mut self.by_age
     }

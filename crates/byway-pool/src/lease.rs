@@ -6,15 +6,20 @@
 
 use crate::client::Client;
 use crate::conn::{Conn, Key};
+use crate::core::PoolCore;
 use crate::event::{Event, Reason, notify};
 use crate::hold::{Hold, Waiting};
 use crate::idle::Slot;
-use crate::permits::{OriginState, Ticket};
+use crate::permits::{NewSession, OriginState, Ticket};
 use crate::pool::now;
+use crate::session::{NoSession, Session};
+use crate::session_guard::{SessionGuard, SharedConn};
 use crate::shard::Shard;
 use crate::slab::Id;
 use crate::stats::ConnPhase;
+use crate::stream_lease::{StreamLease, StreamSlot};
 use std::fmt;
+use std::num::NonZeroU32;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -24,16 +29,16 @@ use std::time::{Duration, Instant};
 ///
 /// This is the safe default: a request that was cancelled, failed or dropped before its end leaves
 /// bytes behind that the next user must not read.
-pub struct Lease<K: Key, C: Conn> {
-    pooled: Box<PooledConn<K, C>>,
+pub struct Lease<K: Key, C: Conn, S: Session = NoSession> {
+    pooled: Box<PooledConn<K, C, S>>,
 }
 
 /// The permission to open one connection, taken before the dial. Dropping it gives it to the next
 /// waiter.
 #[must_use = "dial, then install the connection; dropping it returns the permit"]
-pub struct OpenPermit<K: Key, C: Conn> {
+pub struct OpenPermit<K: Key, C: Conn, S: Session = NoSession> {
     /// Boxed, so that what may hold one, such as the future of an acquire, stays small.
-    permit: Box<Permit<K, C>>,
+    permit: Box<Permit<K, C, S>>,
 }
 
 /// Keeps an upgraded connection, which has left the pool, counted. Drop it after the connection.
@@ -41,9 +46,9 @@ pub struct OpenPermit<K: Key, C: Conn> {
 /// Without [`Limits::count_upgraded`](crate::Limits::count_upgraded) it counts nothing, and may be
 /// dropped at any time.
 #[must_use = "keep it for as long as the connection, which counts against the limits until this is dropped"]
-pub struct Detached<K: Key, C: Conn> {
+pub struct Detached<K: Key, C: Conn, S: Session = NoSession> {
     key: K,
-    _permit: Option<Permit<K, C>>,
+    _permit: Option<Permit<K, C, S>>,
 }
 
 /// What to do with a released connection.
@@ -63,14 +68,14 @@ pub enum Release {
 
 /// A connection and its permit. On drop, the connection is closed first, then its permit is freed,
 /// even if the close panics: fields are dropped in order. So it must not be dropped under a lock.
-pub(crate) struct PooledConn<K: Key, C: Conn> {
+pub(crate) struct PooledConn<K: Key, C: Conn, S: Session> {
     conn: C,
-    permit: Permit<K, C>,
+    permit: Permit<K, C, S>,
 }
 
 /// One of the connections that the limits allow. Freed on drop.
-pub(crate) struct Permit<K: Key, C: Conn> {
-    card: Card<K, C>,
+pub(crate) struct Permit<K: Key, C: Conn, S: Session> {
+    card: Card<K, C, S>,
     key: K,
     phase: ConnPhase,
     opened: Instant,
@@ -79,13 +84,13 @@ pub(crate) struct Permit<K: Key, C: Conn> {
 }
 
 /// What each lease reads and writes. A separate type, so that it is contiguous in memory.
-struct Card<K: Key, C: Conn> {
-    shard: Arc<Shard<K, C>>,
-    ticket: Ticket<K, C>,
+struct Card<K: Key, C: Conn, S: Session> {
+    shard: Arc<Shard<K, C, S>>,
+    ticket: Ticket<K, C, S>,
     /// The current client, or the last one.
     client: Client,
     /// Set when the connection is installed.
-    slot: Option<Id<Slot<K, C>>>,
+    slot: Option<Id<Slot<K, C, S>>>,
     /// The reason to report if it is dropped now.
     reason: Reason,
     requests: u64,
@@ -97,8 +102,8 @@ struct Card<K: Key, C: Conn> {
     ends: Option<Instant>,
 }
 
-impl<K: Key, C: Conn> Lease<K, C> {
-    pub(crate) fn new(pooled: Box<PooledConn<K, C>>) -> Self {
+impl<K: Key, C: Conn, S: Session> Lease<K, C, S> {
+    pub(crate) fn new(pooled: Box<PooledConn<K, C, S>>) -> Self {
         Self { pooled }
     }
 
@@ -145,7 +150,7 @@ impl<K: Key, C: Conn> Lease<K, C> {
     /// Takes the connection out of the pool, for an upgrade or a CONNECT. It counts against the
     /// limits until the second value is dropped: keep both together. With
     /// [`Limits::count_upgraded`](crate::Limits::count_upgraded) off it stops counting now.
-    pub fn detach(self) -> (C, Detached<K, C>) {
+    pub fn detach(self) -> (C, Detached<K, C, S>) {
         let PooledConn { conn, mut permit } = *self.pooled;
         permit.card.reason = Reason::Upgraded;
         permit.free_slot();
@@ -167,8 +172,8 @@ impl<K: Key, C: Conn> Lease<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> OpenPermit<K, C> {
-    pub(crate) fn new(permit: Permit<K, C>) -> Self {
+impl<K: Key, C: Conn, S: Session> OpenPermit<K, C, S> {
+    pub(crate) fn new(permit: Permit<K, C, S>) -> Self {
         Self {
             permit: Box::new(permit),
         }
@@ -186,12 +191,13 @@ impl<K: Key, C: Conn> OpenPermit<K, C> {
 
     /// The dial succeeded: the connection now belongs to the pool and is leased. Its lifetime
     /// begins.
-    pub fn install(self, conn: C) -> Lease<K, C> {
+    pub fn install(self, conn: C) -> Lease<K, C, S> {
         let mut permit = *self.permit;
         let now = now();
+        let phase = std::mem::replace(&mut permit.phase, ConnPhase::Installed);
         let core = &permit.card.shard.core;
-        core.permits(|permits| permits.install(permit.card.ticket.origin));
-        permit.phase = ConnPhase::Installed;
+        let (origin, shard) = (permit.card.ticket.origin, permit.card.shard.number);
+        core.after(|permits, after| permits.install(origin, phase, shard, after));
         permit.opened = now;
         permit.card.ends = core.lifetime().map(|lifetime| now + lifetime);
         permit.card.requests = 1;
@@ -201,16 +207,63 @@ impl<K: Key, C: Conn> OpenPermit<K, C> {
             pooled: Box::new(PooledConn { conn, permit }),
         }
     }
+
+    /// The dial succeeded, and its connection carries many streams: it now belongs to the pool, its
+    /// first stream is leased, and others go to the waiters of the origin that accept one. Its
+    /// lifetime begins.
+    ///
+    /// `max_streams` is how many streams the peer takes at once, as far as is known. The guard goes
+    /// to the owner of the socket. If the pool was closed or the origin evicted meanwhile, the
+    /// session gets no other stream than the first.
+    pub fn install_session(
+        self,
+        session: S,
+        max_streams: NonZeroU32,
+    ) -> (StreamLease<K, C, S>, SessionGuard<K, C, S>) {
+        let Self { mut permit } = self;
+        let now = now();
+        let core = Arc::clone(&permit.card.shard.core);
+        let phase = std::mem::replace(&mut permit.phase, ConnPhase::Installed);
+        permit.opened = now;
+        permit.settle();
+        let leased = core.after(|permits, after| {
+            let new = NewSession {
+                origin: permit.card.ticket.origin,
+                shard: permit.card.shard.number,
+                phase,
+                client: permit.card.client,
+                max_streams: max_streams.get() as usize,
+                idle_timeout: core.limits.idle_timeout.min(crate::pool::LONGEST),
+                ends: core.lifetime().map(|lifetime| now + lifetime),
+                is_evicted: permit.card.ticket.is_evicted(&core.evictions),
+            };
+            permits.install_session(&new, now, after, |entry| {
+                Arc::new(SharedConn {
+                    session,
+                    permit: *permit,
+                    entry,
+                })
+            })
+        });
+        let shared = Arc::clone(&leased.shared);
+        notify(&core.watch, || Event::Opened {
+            key: shared.permit.key(),
+        });
+        // Both guards exist before foreign code runs.
+        let (slot, guard) = (StreamSlot::new(leased), SessionGuard::new(shared));
+        let stream = guard.session().open();
+        (StreamLease::new(stream, slot), guard)
+    }
 }
 
-impl<K: Key, C: Conn> Detached<K, C> {
+impl<K: Key, C: Conn, S: Session> Detached<K, C, S> {
     /// The origin that the connection counts for.
     pub fn key(&self) -> &K {
         &self.key
     }
 }
 
-impl<K: Key, C: Conn> PooledConn<K, C> {
+impl<K: Key, C: Conn, S: Session> PooledConn<K, C, S> {
     pub(crate) fn key(&self) -> &K {
         &self.permit.key
     }
@@ -223,7 +276,7 @@ impl<K: Key, C: Conn> PooledConn<K, C> {
         &mut self.conn
     }
 
-    pub(crate) fn permit(&mut self) -> &mut Permit<K, C> {
+    pub(crate) fn permit(&mut self) -> &mut Permit<K, C, S> {
         &mut self.permit
     }
 
@@ -231,15 +284,15 @@ impl<K: Key, C: Conn> PooledConn<K, C> {
         &self.permit.card.ticket.hold
     }
 
-    pub(crate) fn origin(&self) -> Id<OriginState<K, C>> {
+    pub(crate) fn origin(&self) -> Id<OriginState<K, C, S>> {
         self.permit.card.ticket.origin
     }
 
-    pub(crate) fn shard(&self) -> &Arc<Shard<K, C>> {
+    pub(crate) fn shard(&self) -> &Arc<Shard<K, C, S>> {
         &self.permit.card.shard
     }
 
-    pub(crate) fn slot(&self) -> Option<Id<Slot<K, C>>> {
+    pub(crate) fn slot(&self) -> Option<Id<Slot<K, C, S>>> {
         self.permit.card.slot
     }
 
@@ -276,7 +329,7 @@ impl<K: Key, C: Conn> PooledConn<K, C> {
     }
 
     /// Closes the connection and keeps its permit, for `client` to open another one.
-    pub(crate) fn into_permit(self, client: Client) -> Permit<K, C> {
+    pub(crate) fn into_permit(self, client: Client) -> Permit<K, C, S> {
         let Self { conn, mut permit } = self;
         drop(conn);
         permit.free_slot();
@@ -293,8 +346,14 @@ impl<K: Key, C: Conn> PooledConn<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> Permit<K, C> {
-    pub(crate) fn new(shard: Arc<Shard<K, C>>, key: K, ticket: Ticket<K, C>, now: Instant) -> Self {
+impl<K: Key, C: Conn, S: Session> Permit<K, C, S> {
+    pub(crate) fn new(
+        shard: Arc<Shard<K, C, S>>,
+        key: K,
+        ticket: Ticket<K, C, S>,
+        phase: ConnPhase,
+        now: Instant,
+    ) -> Self {
         let (slot, reason, requests) = (None, Reason::NotKept, 0);
         let client = ticket.hold.client();
         let card = Card {
@@ -311,10 +370,27 @@ impl<K: Key, C: Conn> Permit<K, C> {
         Self {
             card,
             key,
-            phase: ConnPhase::Connecting,
+            phase,
             opened: now,
             waiting: None,
         }
+    }
+
+    pub(crate) fn key(&self) -> &K {
+        &self.key
+    }
+
+    pub(crate) fn core(&self) -> &Arc<PoolCore<K, C, S>> {
+        &self.card.shard.core
+    }
+
+    pub(crate) fn hold(&self) -> &Hold {
+        &self.card.ticket.hold
+    }
+
+    /// What to report when it is dropped, for a session.
+    pub(crate) fn closes_for(&mut self, reason: Reason, requests: u64) {
+        (self.card.reason, self.card.requests) = (reason, requests);
     }
 
     /// A new lease, for `client`. If it is not kept, its user did not release it with `Keep`.
@@ -393,17 +469,18 @@ impl<K: Key, C: Conn> Permit<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> Drop for Permit<K, C> {
+impl<K: Key, C: Conn, S: Session> Drop for Permit<K, C, S> {
     fn drop(&mut self) {
         self.free_slot();
-        self.card.shard.core.free(&self.card.ticket, self.phase);
-        if self.phase != ConnPhase::Connecting {
+        let Shard { core, number, .. } = &*self.card.shard;
+        core.free(&self.card.ticket, self.phase, *number);
+        if !self.phase.is_connecting() {
             self.notify_closed();
         }
     }
 }
 
-impl<K: Key, C: Conn> Deref for Lease<K, C> {
+impl<K: Key, C: Conn, S: Session> Deref for Lease<K, C, S> {
     type Target = C;
 
     fn deref(&self) -> &C {
@@ -411,13 +488,13 @@ impl<K: Key, C: Conn> Deref for Lease<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> DerefMut for Lease<K, C> {
+impl<K: Key, C: Conn, S: Session> DerefMut for Lease<K, C, S> {
     fn deref_mut(&mut self) -> &mut C {
         &mut self.pooled.conn
     }
 }
 
-impl<K: Key, C: Conn> fmt::Debug for Lease<K, C> {
+impl<K: Key, C: Conn, S: Session> fmt::Debug for Lease<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
             .field("requests", &self.pooled.permit.card.requests)
@@ -425,13 +502,13 @@ impl<K: Key, C: Conn> fmt::Debug for Lease<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> fmt::Debug for OpenPermit<K, C> {
+impl<K: Key, C: Conn, S: Session> fmt::Debug for OpenPermit<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpenPermit").finish_non_exhaustive()
     }
 }
 
-impl<K: Key, C: Conn> fmt::Debug for Detached<K, C> {
+impl<K: Key, C: Conn, S: Session> fmt::Debug for Detached<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Detached").finish_non_exhaustive()
     }

@@ -41,11 +41,69 @@
 //! # }
 //! ```
 //!
+//! # Sessions
+//!
+//! A connection that carries many streams at once, such as one of HTTP/2, is a [`Session`]. One dial
+//! then serves many acquires; the limits count the connection, and its streams have exact limits of
+//! their own. What the dial has yielded, for example by ALPN, decides between [`OpenPermit::install`]
+//! and [`OpenPermit::install_session`].
+//!
+//! ```
+//! # use byway_pool::{Acquired, Conn, Limits, Pool, Probe, Session, SessionGuard, StreamLease};
+//! # use std::num::NonZeroU32;
+//! # struct Line(String);
+//! # impl Conn for Line {
+//! #     fn probe(&mut self) -> Probe {
+//! #         Probe::Clean
+//! #     }
+//! # }
+//! /// A session in memory; a real one shares its state with the task that owns the socket.
+//! struct Mux;
+//!
+//! /// A stream of it; a real one has a number, and resets itself through the session.
+//! struct Stream;
+//!
+//! impl Session for Mux {
+//!     type Stream = Stream;
+//!
+//!     fn open(&self) -> Stream {
+//!         Stream
+//!     }
+//!
+//!     fn reset(&self, _: &mut Stream) {} // the lease was dropped: a real one sends RST_STREAM
+//!
+//!     fn close(&self) {} // no longer needed: the task of a real one closes the socket
+//! }
+//!
+//! type Shared = Pool<&'static str, Line, Mux>;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let pool: Shared = Pool::with_sessions(Limits::capped(64, 6), 1, None).expect("valid limits");
+//!
+//! let acquired = pool.acquire_shared(&"example.com:443").await;
+//! let Ok(Acquired::Open(permit)) = acquired else { panic!("nothing is open yet") };
+//! let announced = NonZeroU32::new(100).expect("not 0");
+//! let (first, guard) = permit.install_session(Mux, announced); // the task of the socket gets the guard
+//!
+//! let acquired = pool.acquire_shared(&"example.com:443").await;
+//! let Ok(Acquired::Stream(second)) = acquired else { panic!("the session has free slots") };
+//! assert_eq!((pool.stats().active, pool.stats().streams), (1, 2));
+//!
+//! first.release(); // its response was read to the end
+//! drop(second); // not released: reset
+//! guard.go_away(); // the peer takes no more streams
+//! drop(guard); // the socket is closed
+//! assert_eq!(pool.stats().active, 0);
+//! # }
+//! ```
+//!
 //! # Guarantees
 //!
 //! - **The limits are exact.** [`Limits::max_total`] and [`Limits::max_per_origin`] count
 //!   connections that are being opened, in use, idle and upgraded, over all shards. A permit is
-//!   taken *before* the dial and returned after the connection is closed.
+//!   taken *before* the dial and returned after the connection is closed. A session is one of them;
+//!   it never has more streams than its peer takes.
 //! - **No waiter is blocked without need.** Waiters of one origin are served in order; origins take
 //!   turns; an origin at its own limit does not block others; when the total is used up, an idle
 //!   connection of another origin is closed. The queue has a length limit and a time limit.
@@ -54,13 +112,14 @@
 //!   A client that is alone may hold everything.
 //! - **Dropping is safe.** A dropped acquire leaves the queue at once, and what it was granted goes
 //!   to the next waiter. A dropped [`Lease`] closes its connection; only [`Lease::release`] with
-//!   [`Release::Keep`] keeps it.
+//!   [`Release::Keep`] keeps it. A dropped [`StreamLease`] resets its stream, and frees its slot
+//!   afterwards.
 //! - **A dirty connection is not reused.** An idle connection is probed before it is reused
 //!   ([`Conn::probe`]); one that has bytes to read, or has ended, is closed.
 //! - **Unused origins leave no state.** What the pool knows of an origin is removed with its last
 //!   connection and waiter.
 //! - **No lock is held for long.** Acquiring and releasing a connection takes one lock, that of its
-//!   shard, for a few dozen instructions. No lock is held across an await, while a connection is
+//!   shard, for a few dozen instructions; a stream takes the lock of the permits. No lock is held across an await, while a connection is
 //!   dropped, or while an observer runs.
 //!
 //! # Operating it
@@ -90,9 +149,12 @@ mod limits;
 mod list;
 mod permits;
 mod pool;
+mod session;
+mod session_guard;
 mod shard;
 mod slab;
 mod stats;
+mod stream_lease;
 mod sync;
 #[cfg(not(loom))]
 #[cfg(test)]
@@ -106,4 +168,7 @@ pub use event::{Event, Observer, Reason};
 pub use lease::{Detached, Lease, OpenPermit, Release};
 pub use limits::{InvalidLimits, Limits, QueueOrder, Scheduling};
 pub use pool::{Acquired, Pool};
+pub use session::{NoSession, Session};
+pub use session_guard::SessionGuard;
 pub use stats::{OriginStats, Stats};
+pub use stream_lease::{Requeue, StreamLease};

@@ -13,7 +13,8 @@ use thiserror::Error;
 ///
 /// The caps hold for all shards of a pool together, exactly. The two limits on idle connections, if
 /// lower than the caps, are split evenly over the shards and rounded up: a pool of `n` shards
-/// exceeds them by at most `n - 1`.
+/// exceeds them by at most `n - 1`. Idle sessions have these limits for themselves, over all shards,
+/// beside those of idle connections.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limits {
     /// Connections of all origins together: connecting, active, idle and upgraded. Default 1024:
@@ -55,7 +56,8 @@ pub struct Limits {
     /// less up to this fraction. Default 0.1, so that connections opened together, in a burst or
     /// after a restart of the origin, are not all replaced together.
     pub lifetime_jitter: f64,
-    /// Requests on one connection before it is closed. Default `None`.
+    /// Requests on one connection before it is closed; for a session, streams until it gets no more.
+    /// Default `None`.
     #[doc(alias = "maxRequestsPerClient")]
     pub max_requests: Option<u64>,
     /// Acquires that may wait at the same time, of all origins together. Default 1024, one for each

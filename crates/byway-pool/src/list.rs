@@ -37,6 +37,28 @@ impl<T: Linked<N>, const N: usize> List<T, N> {
         self.len += 1;
     }
 
+    /// Inserts a value before the first one that `is_after` it, or at the end.
+    pub(crate) fn insert_before(
+        &mut self,
+        values: &mut Slab<T>,
+        id: Id<T>,
+        is_after: impl Fn(&T) -> bool,
+    ) {
+        let Some(next) = self.ids(values).find(|other| is_after(&values[*other])) else {
+            return self.push_back(values, id);
+        };
+        let prev = values[next].links().prev.replace(id);
+        *values[id].links() = Links {
+            prev,
+            next: Some(next),
+        };
+        match prev {
+            Some(prev) => values[prev].links().next = Some(id),
+            None => self.first = Some(id),
+        }
+        self.len += 1;
+    }
+
     /// All, from first to last.
     pub(crate) fn ids<'a>(
         &self,
@@ -139,5 +161,11 @@ mod tests {
         assert!(list.is_empty() && list.first().is_none() && list.last().is_none());
         list.push_back(&mut nodes, ids[2]);
         assert_eq!(order(&list, &nodes), [2]);
+        for n in [4, 1, 3] {
+            list.insert_before(&mut nodes, ids[usize::from(n)], |other| other.0 > n);
+        }
+        assert_eq!(order(&list, &nodes), [1, 2, 3, 4]);
+        list.remove(&mut nodes, ids[3]);
+        assert_eq!(order(&list, &nodes), [1, 2, 4]);
     }
 }

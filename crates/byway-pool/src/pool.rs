@@ -5,21 +5,21 @@
 //! Never: dials, spawns, holds two locks at once, or holds one while foreign code runs (except the
 //!        predicate of [`Pool::evict`]).
 
+mod acquire;
 mod shutdown;
 
-use crate::client::Client;
 use crate::conn::{Conn, Key};
 use crate::core::PoolCore;
-use crate::error::AcquireError;
-use crate::event::{Event, Observer, OptObserver, Reason, notify};
+use crate::event::{Observer, OptObserver, Reason};
 use crate::idle::{IdleStore, Taken};
-use crate::lease::{Lease, OpenPermit, Permit, PooledConn};
+use crate::lease::{Lease, OpenPermit};
 use crate::limits::{InvalidLimits, Limits};
-use crate::permits::{self, AcquireRequest, Admit, Grant, Reach, Want};
+use crate::permits::Mode;
+use crate::session::{NoSession, Session};
 use crate::shard::Shard;
 use crate::stats::{OriginStats, Stats};
+use crate::stream_lease::StreamLease;
 use crate::sync::{Mutex, Padded};
-use crate::wait::Wait;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -45,19 +45,34 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// times. After that it is closed, and its permit serves the next waiter. So shards that all wait
 /// at a cap get equal shares, at the cost of very few dials.
 ///
+/// # Sessions
+/// A pool made by [`Pool::with_sessions`] shares connections that carry many streams ([`Session`]).
+/// [`Pool::acquire_shared`] leases a stream of one, and whether a dial yields a session or an
+/// exclusive connection is decided after the permit. A session takes one permit however many
+/// streams it has, from before its dial until its owner has closed it; without a stream it is idle,
+/// with the same time limits, and is closed when its permit is needed. Its slots are exact: no more
+/// streams are leased than its peer takes, and a slot is freed when the lease ends.
+///
+/// When a session can lease no more streams, because its peer has said so, it has died, is too old
+/// or has had its number of requests, the streams in use continue. After the last one it is closed
+/// and its permit goes to the next waiter. A session that is never idle is closed in this way as
+/// well, if its streams have passed over waiters that need its permit more than eight times.
+///
 /// When the last handle is dropped the pool closes: idle connections are closed at once, leased
 /// ones when they are released.
-pub struct Pool<K: Key, C: Conn> {
-    pub(crate) shard: Arc<Shard<K, C>>,
-    handle: Arc<Handle<K, C>>,
+pub struct Pool<K: Key, C: Conn, S: Session = NoSession> {
+    pub(crate) shard: Arc<Shard<K, C, S>>,
+    handle: Arc<Handle<K, C, S>>,
 }
 
 /// The result of an acquire.
-pub enum Acquired<K: Key, C: Conn> {
+pub enum Acquired<K: Key, C: Conn, S: Session = NoSession> {
     /// An idle connection, probed clean.
-    Lease(Lease<K, C>),
+    Lease(Lease<K, C, S>),
+    /// A stream of a session; only from [`Pool::acquire_shared`] and the like.
+    Stream(StreamLease<K, C, S>),
     /// No connection was idle: open one.
-    Open(OpenPermit<K, C>),
+    Open(OpenPermit<K, C, S>),
 }
 
 impl<K: Key, C: Conn> Pool<K, C> {
@@ -79,6 +94,17 @@ impl<K: Key, C: Conn> Pool<K, C> {
         observer: Arc<dyn Observer<K>>,
     ) -> Result<Self, InvalidLimits> {
         Self::build(limits, shards, Some(observer))
+    }
+}
+
+impl<K: Key, C: Conn, S: Session> Pool<K, C, S> {
+    /// As [`Pool::sharded`] and [`Pool::observed`], for a pool whose connections may be sessions.
+    pub fn with_sessions(
+        limits: Limits,
+        shards: usize,
+        observer: Option<Arc<dyn Observer<K>>>,
+    ) -> Result<Self, InvalidLimits> {
+        Self::build(limits, shards, observer)
     }
 
     fn build(limits: Limits, shards: usize, watch: OptObserver<K>) -> Result<Self, InvalidLimits> {
@@ -120,61 +146,6 @@ impl<K: Key, C: Conn> Pool<K, C> {
         }
     }
 
-    /// An idle connection of this origin in this shard, or else the permission to open one; waits
-    /// in the queue if neither is available.
-    ///
-    /// At the total limit, the least recently used idle connection of any origin and shard is
-    /// closed to make room; at the origin's limit, an idle one of the same origin in another shard.
-    /// Fails if the queue is full, the wait takes longer than [`Limits::queue_wait`], or the pool
-    /// is closed.
-    ///
-    /// Cancel safe: a dropped acquire leaves the queue at once, and what it was just granted goes
-    /// to the next waiter or becomes idle again. Needs a tokio runtime with time if it has to wait.
-    pub async fn acquire(&self, key: &K) -> Result<Acquired<K, C>, AcquireError> {
-        self.acquire_for(key, Client::ANYONE).await
-    }
-
-    /// As [`Pool::acquire`], for one of several clients that share the pool.
-    ///
-    /// A single client may hold all permits of an origin, and all places in the queue. When the
-    /// queue is full, a newcomer takes the place of the newest waiter of the client with the most
-    /// waiters, if its own client would still have fewer; the displaced waiter gets
-    /// [`AcquireError::ClientShare`]. The same rule holds between origins, where it never displaces
-    /// a client with fewer waiters. When several clients wait for an origin, a free permit goes to
-    /// the one that holds least. If a client below its share (the limit divided by the clients that
-    /// hold or wait) has waited for a quarter of [`Limits::queue_wait`], at most 1 s, an exchange
-    /// of a client above its share that is waiting for its own client is recalled: see
-    /// [`Lease::poll_recalled`].
-    pub async fn acquire_for(
-        &self,
-        key: &K,
-        client: Client,
-    ) -> Result<Acquired<K, C>, AcquireError> {
-        let now = now();
-        match self.shard.check_out(key, client, now) {
-            Some(acquired) => Ok(acquired),
-            None => self.admit(key, Want::Any, client, now).await,
-        }
-    }
-
-    /// As [`Pool::acquire`], but never an idle connection: for the one retry after a reused
-    /// connection proved stale. At the origin's cap its oldest idle connection is closed to make
-    /// room.
-    ///
-    /// Errors and cancel safety as for [`Pool::acquire`]; `Acquired::Lease` is never returned.
-    pub async fn acquire_fresh(&self, key: &K) -> Result<Acquired<K, C>, AcquireError> {
-        self.acquire_fresh_for(key, Client::ANYONE).await
-    }
-
-    /// As [`Pool::acquire_fresh`], for one of several clients: see [`Pool::acquire_for`].
-    pub async fn acquire_fresh_for(
-        &self,
-        key: &K,
-        client: Client,
-    ) -> Result<Acquired<K, C>, AcquireError> {
-        self.admit(key, Want::Fresh, client, now()).await
-    }
-
     /// Closes the idle connections that match the predicate, in every shard, and returns their
     /// number. Leased connections are not checked; see [`Pool::evict_key`] for those.
     ///
@@ -183,25 +154,41 @@ impl<K: Key, C: Conn> Pool<K, C> {
         self.close_each(|idle_store| idle_store.evict(&mut which))
     }
 
-    /// Closes the idle connections of one origin and returns their number. Those that are leased or
-    /// being dialled are closed when they are released. Use it for an origin whose address or
+    /// Closes the idle connections and sessions of one origin and returns their number. Those that
+    /// are leased or being dialled are closed when they are released, sessions after their last
+    /// stream; no stream of them is leased any more. Use it for an origin whose address or
     /// identity changed.
     pub fn evict_key(&self, key: &K) -> usize {
         let core = self.core();
-        core.permits(|permits| permits.evict(key, &core.evictions));
-        self.close_each(|idle_store| idle_store.evict_key(key))
+        let idle = core.after(|permits, after| permits.evict(key, &core.evictions, after));
+        idle + self.close_each(|idle_store| idle_store.evict_key(key))
     }
 
-    /// Closes every idle connection and returns their number.
+    /// Leases no more streams of the sessions that match the predicate. Those without a stream are
+    /// closed now, the others after their last stream; returns the number of the former.
+    ///
+    /// The predicate runs under a lock: it must be quick, and must not call the pool.
+    pub fn evict_sessions(&self, which: impl FnMut(&K, &S) -> bool) -> usize {
+        self.core()
+            .after(|permits, after| permits.retire_sessions(Reason::Evicted, after, which))
+    }
+
+    /// Closes every idle connection and idle session and returns their number.
     pub fn close_idle(&self) -> usize {
-        self.evict(|_, _| true)
+        let sessions = self
+            .core()
+            .after(|permits, after| permits.retire_idle_sessions(Reason::Evicted, after));
+        sessions + self.evict(|_, _| true)
     }
 
     /// Closes the idle connections whose idle timeout or lifetime has ended at `now`, and returns
     /// their number. The owner calls it at [`Pool::next_expiry`]; the clock is tokio's, for tests
     /// that pause it.
     pub fn expire(&self, now: Instant) -> usize {
-        self.close_each(|idle_store| idle_store.expire(now))
+        let sessions = self
+            .core()
+            .after(|permits, after| permits.expire_sessions(now, after));
+        sessions + self.close_each(|idle_store| idle_store.expire(now))
     }
 
     /// When [`Pool::expire`] has something to do next; `None` while nothing is idle. A connection
@@ -212,6 +199,7 @@ impl<K: Key, C: Conn> Pool<K, C> {
             .shards
             .iter()
             .filter_map(|shard| shard.idle_store.lock().next_expiry())
+            .chain(self.core().permits(|permits| permits.next_session_expiry()))
             .min()
     }
 
@@ -235,16 +223,18 @@ impl<K: Key, C: Conn> Pool<K, C> {
         });
         for origin in &mut origins {
             // Some may have been closed, or their origin removed, since they were counted.
-            origin.idle = idle.remove(&origin.key).unwrap_or(0).min(origin.active);
-            origin.active -= origin.idle;
+            let idle = idle.remove(&origin.key).unwrap_or(0).min(origin.active);
+            origin.idle += idle;
+            origin.active -= idle;
         }
         let sum = |of: fn(&OriginStats<K>) -> usize| origins.iter().map(of).sum();
-        let reused = loans + core.handed.load(Ordering::Relaxed);
+        let reused = loans + core.handed.load(Ordering::Relaxed) + totals.streams_reused;
         Stats {
             connecting: sum(|origin| origin.connecting),
             active: sum(|origin| origin.active),
             idle: sum(|origin| origin.idle),
             upgraded: sum(|origin| origin.upgraded),
+            streams: sum(|origin| origin.streams),
             pending,
             opened_total: totals.opened,
             reused_total: reused.saturating_sub(core.unfit_loans.load(Ordering::Relaxed)),
@@ -252,138 +242,18 @@ impl<K: Key, C: Conn> Pool<K, C> {
             stale_closed_total: core.stale.load(Ordering::Relaxed),
             queue_full_total: totals.queue_full,
             queue_timeout_total: totals.queue_timeout,
-            draining: mode != permits::Mode::Open,
+            draining: mode != Mode::Open,
             oldest_wait: origins.iter().filter_map(|origin| origin.oldest_wait).max(),
             origins,
         }
     }
 
-    async fn admit(
-        &self,
-        key: &K,
-        want: Want,
-        client: Client,
-        now: Instant,
-    ) -> Result<Acquired<K, C>, AcquireError> {
-        let wait = match self.enter(key, want, client, now)? {
-            Entered::Served(acquired) => return Ok(acquired),
-            Entered::Waits(wait) => wait,
-        };
-        let grant = match wait.await {
-            Ok(grant) => grant,
-            Err(error) => {
-                match error {
-                    AcquireError::QueueTimeout { waited } => {
-                        notify(&self.core().watch, || Event::QueueTimeout { key, waited });
-                    }
-                    AcquireError::ClientShare { .. } | AcquireError::QueueFull { .. } => {
-                        notify(&self.core().watch, || Event::QueueRejected { key });
-                    }
-                    AcquireError::Closed => {}
-                }
-                return Err(error);
-            }
-        };
-        let now = self::now();
-        Ok(match grant {
-            Grant::Reuse(pooled) => self.shard.receive(pooled, client, now),
-            Grant::Open(ticket) => self.permit(key, ticket, now),
-        })
-    }
-
-    /// Takes a permit or a place in the queue; may close an idle connection to make room.
-    fn enter(
-        &self,
-        key: &K,
-        want: Want,
-        client: Client,
-        now: Instant,
-    ) -> Result<Entered<K, C>, AcquireError> {
-        let core = self.core();
-        let request = AcquireRequest {
-            shard: self.shard.number,
-            want,
-            client,
-            since: now,
-        };
-        // Displaces another waiter only after no idle connection could be closed.
-        let mut is_second_try = false;
-        loop {
-            let reach = match core.permits(|permits| permits.admit(key, &request, is_second_try)) {
-                Admit::Open(ticket) => return Ok(Entered::Served(self.permit(key, ticket, now))),
-                Admit::Queued {
-                    waiter,
-                    reach,
-                    displaced,
-                } => {
-                    let wait = Wait::new(Arc::clone(&self.shard), waiter, client, now);
-                    if let Some(waker) = displaced {
-                        waker.wake();
-                    }
-                    if !self.make_room(key, reach) {
-                        notify(&core.watch, || Event::Queued { key });
-                    }
-                    return Ok(Entered::Waits(wait));
-                }
-                Admit::Full(reach) => reach,
-                Admit::Closed => return Err(AcquireError::Closed),
-            };
-            if self.make_room(key, reach) {
-                continue;
-            }
-            if is_second_try {
-                core.permits(|permits| permits.totals.queue_full += 1);
-                notify(&core.watch, || Event::QueueRejected { key });
-                return Err(AcquireError::QueueFull {
-                    limit: core.limits.queue_len,
-                });
-            }
-            is_second_try = true;
-        }
-    }
-
-    fn permit(&self, key: &K, ticket: permits::Ticket<K, C>, now: Instant) -> Acquired<K, C> {
-        let permit = Permit::new(Arc::clone(&self.shard), key.clone(), ticket, now);
-        Acquired::Open(OpenPermit::new(permit))
-    }
-
-    /// Closes an idle connection, whose permit then serves the next waiter. Returns whether one was
-    /// closed.
-    fn make_room(&self, key: &K, reach: Reach) -> bool {
-        let victim = match reach {
-            Reach::Own => self.take_oldest(Some(key)),
-            Reach::OwnFirst => self
-                .take_oldest(Some(key))
-                .or_else(|| self.take_oldest(None)),
-            Reach::All => self.take_oldest(None),
-        };
-        victim
-            .map(|victim| drop(victim.closed_for(Reason::Reclaimed)))
-            .is_some()
-    }
-
-    /// The least recently used idle connection, of one origin or of all, in any shard.
-    fn take_oldest(&self, of: Option<&K>) -> Option<Box<PooledConn<K, C>>> {
-        loop {
-            let ages = self
-                .handle
-                .shards
-                .iter()
-                .filter_map(|shard| Some((shard.idle_store.lock().oldest(of)?, shard)));
-            let (_, shard) = ages.min_by_key(|(idle_since, _)| *idle_since)?;
-            let taken = shard.idle_store.lock().take_oldest(of);
-            if taken.is_some() {
-                return taken; // else another thread took it: try the next one
-            }
-        }
-    }
-
     /// For each shard: takes connections out under its lock, and closes them after unlocking.
-    fn close_each(&self, take: impl FnMut(&mut IdleStore<K, C>) -> Taken<K, C>) -> usize {
+    fn close_each(&self, take: impl FnMut(&mut IdleStore<K, C, S>) -> Taken<K, C, S>) -> usize {
         self.handle.close_each(take)
     }
 
-    fn core(&self) -> &PoolCore<K, C> {
+    fn core(&self) -> &PoolCore<K, C, S> {
         &self.handle.core
     }
 
@@ -436,20 +306,15 @@ impl<K: Key, C: Conn> Pool<K, C> {
     }
 }
 
-enum Entered<K: Key, C: Conn> {
-    Served(Acquired<K, C>),
-    Waits(Wait<K, C>),
-}
-
 /// Closes the pool when the last clone is dropped; leases hold only their shard.
-struct Handle<K: Key, C: Conn> {
-    shards: Box<[Arc<Shard<K, C>>]>,
-    core: Arc<PoolCore<K, C>>,
+struct Handle<K: Key, C: Conn, S: Session> {
+    shards: Box<[Arc<Shard<K, C, S>>]>,
+    core: Arc<PoolCore<K, C, S>>,
 }
 
-impl<K: Key, C: Conn> Handle<K, C> {
-    fn close_each(&self, mut take: impl FnMut(&mut IdleStore<K, C>) -> Taken<K, C>) -> usize {
-        let close = |shard: &Arc<Shard<K, C>>| {
+impl<K: Key, C: Conn, S: Session> Handle<K, C, S> {
+    fn close_each(&self, mut take: impl FnMut(&mut IdleStore<K, C, S>) -> Taken<K, C, S>) -> usize {
+        let close = |shard: &Arc<Shard<K, C, S>>| {
             let taken = take(&mut shard.idle_store.lock());
             let closed = taken.len();
             drop(taken);
@@ -459,13 +324,13 @@ impl<K: Key, C: Conn> Handle<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> Drop for Handle<K, C> {
+impl<K: Key, C: Conn, S: Session> Drop for Handle<K, C, S> {
     fn drop(&mut self) {
         self.shut();
     }
 }
 
-impl<K: Key, C: Conn> Clone for Pool<K, C> {
+impl<K: Key, C: Conn, S: Session> Clone for Pool<K, C, S> {
     fn clone(&self) -> Self {
         Self {
             shard: Arc::clone(&self.shard),
@@ -474,7 +339,7 @@ impl<K: Key, C: Conn> Clone for Pool<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> fmt::Debug for Pool<K, C> {
+impl<K: Key, C: Conn, S: Session> fmt::Debug for Pool<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool")
             .field("shard", &self.shard.number)
@@ -482,10 +347,11 @@ impl<K: Key, C: Conn> fmt::Debug for Pool<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> fmt::Debug for Acquired<K, C> {
+impl<K: Key, C: Conn, S: Session> fmt::Debug for Acquired<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Lease(lease) => lease.fmt(f),
+            Self::Stream(lease) => lease.fmt(f),
             Self::Open(permit) => permit.fmt(f),
         }
     }

@@ -13,36 +13,40 @@ use crate::lease::{Lease, OpenPermit, PooledConn};
 use crate::permits::Given;
 use crate::pool::Acquired;
 use crate::pool::now;
+use crate::session::Session;
 use crate::sync::{Mutex, Padded};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-pub(crate) struct Shard<K: Key, C: Conn> {
-    pub(crate) idle_store: Padded<Mutex<IdleStore<K, C>>>,
+pub(crate) struct Shard<K: Key, C: Conn, S: Session> {
+    pub(crate) idle_store: Padded<Mutex<IdleStore<K, C, S>>>,
     pub(crate) number: usize,
-    pub(crate) core: Arc<PoolCore<K, C>>,
+    pub(crate) core: Arc<PoolCore<K, C, S>>,
 }
 
+/// A connection that must not be reused.
+type Unfit<K, C, S> = Box<PooledConn<K, C, S>>;
+
 /// The result of returning a connection to its shard.
-enum Put<K: Key, C: Conn> {
+enum Put<K: Key, C: Conn, S: Session> {
     /// Kept; another one may have to be closed.
-    Kept(Option<Box<PooledConn<K, C>>>),
+    Kept(Option<Box<PooledConn<K, C, S>>>),
     /// Acquires wait: offer it to them.
-    Offered(Box<PooledConn<K, C>>),
+    Offered(Box<PooledConn<K, C, S>>),
     /// It is not kept.
-    Refused(Box<PooledConn<K, C>>),
+    Refused(Box<PooledConn<K, C, S>>),
 }
 
 /// Checking out.
-impl<K: Key, C: Conn> Shard<K, C> {
+impl<K: Key, C: Conn, S: Session> Shard<K, C, S> {
     /// An idle connection of this origin; if all are unfit, the permit of the last one.
     pub(crate) fn check_out(
         &self,
         key: &K,
         client: Client,
         now: Instant,
-    ) -> Option<Acquired<K, C>> {
+    ) -> Option<Acquired<K, C, S>> {
         let tick = C::reactor_tick();
         let pooled = self.idle_store.lock().check_out(key, tick)?;
         match self.look_at(pooled, client, now) {
@@ -57,10 +61,10 @@ impl<K: Key, C: Conn> Shard<K, C> {
     /// A connection that was handed to a waiter, or a replacement if it is unfit.
     pub(crate) fn receive(
         &self,
-        pooled: Box<PooledConn<K, C>>,
+        pooled: Box<PooledConn<K, C, S>>,
         client: Client,
         now: Instant,
-    ) -> Acquired<K, C> {
+    ) -> Acquired<K, C, S> {
         match self.look_at(pooled, client, now) {
             Ok(lease) => {
                 self.core.handed.fetch_add(1, Ordering::Relaxed);
@@ -73,10 +77,10 @@ impl<K: Key, C: Conn> Shard<K, C> {
     /// Another idle connection instead of an unfit one, or its permit for a new one.
     fn replace(
         &self,
-        mut unfit: Box<PooledConn<K, C>>,
+        mut unfit: Box<PooledConn<K, C, S>>,
         client: Client,
         now: Instant,
-    ) -> Acquired<K, C> {
+    ) -> Acquired<K, C, S> {
         let tick = C::reactor_tick();
         loop {
             let next = self.idle_store.lock().check_out(unfit.key(), tick);
@@ -94,10 +98,10 @@ impl<K: Key, C: Conn> Shard<K, C> {
 
     fn look_at(
         &self,
-        mut pooled: Box<PooledConn<K, C>>,
+        mut pooled: Box<PooledConn<K, C, S>>,
         client: Client,
         now: Instant,
-    ) -> Result<Lease<K, C>, Box<PooledConn<K, C>>> {
+    ) -> Result<Lease<K, C, S>, Unfit<K, C, S>> {
         if pooled.good_until() <= now {
             return Err(pooled.closed_for_age(now));
         }
@@ -119,9 +123,9 @@ impl<K: Key, C: Conn> Shard<K, C> {
 }
 
 /// Returning.
-impl<K: Key, C: Conn> Shard<K, C> {
+impl<K: Key, C: Conn, S: Session> Shard<K, C, S> {
     /// Its user has released it with `Keep`.
-    pub(crate) fn take_back(mut pooled: Box<PooledConn<K, C>>, idle: Option<Duration>) {
+    pub(crate) fn take_back(mut pooled: Box<PooledConn<K, C, S>>, idle: Option<Duration>) {
         let shard = Arc::clone(pooled.shard());
         let now = now();
         pooled.permit().settle();
@@ -135,7 +139,7 @@ impl<K: Key, C: Conn> Shard<K, C> {
     }
 
     /// A hand-over whose waiter was cancelled: it is returned as if it had not been handed over.
-    pub(crate) fn put_back(mut pooled: Box<PooledConn<K, C>>) {
+    pub(crate) fn put_back(mut pooled: Box<PooledConn<K, C, S>>) {
         let shard = Arc::clone(pooled.shard());
         let now = now();
         pooled.permit().rests_since(now);
@@ -146,7 +150,7 @@ impl<K: Key, C: Conn> Shard<K, C> {
     }
 
     /// Hands it to a waiter, or else makes it idle.
-    fn put(&self, mut pooled: Box<PooledConn<K, C>>) {
+    fn put(&self, mut pooled: Box<PooledConn<K, C, S>>) {
         let mut unneeded_by = 0;
         loop {
             pooled = match self.try_put(pooled, unneeded_by) {
@@ -182,7 +186,7 @@ impl<K: Key, C: Conn> Shard<K, C> {
     }
 
     /// Generation and demand must be read under the lock, see [`permits`](crate::permits).
-    fn try_put(&self, mut pooled: Box<PooledConn<K, C>>, unneeded_by: usize) -> Put<K, C> {
+    fn try_put(&self, mut pooled: Box<PooledConn<K, C, S>>, unneeded_by: usize) -> Put<K, C, S> {
         let tick = C::reactor_tick();
         let mut idle_store = self.idle_store.lock();
         if pooled.is_evicted() {

@@ -17,11 +17,14 @@ pub struct Stats<K> {
     /// Connections that left the pool by [`Lease::detach`](crate::Lease::detach) and still count;
     /// always 0 without [`Limits::count_upgraded`](crate::Limits::count_upgraded).
     pub upgraded: usize,
+    /// Streams of sessions that are leased; 0 in a pool without sessions. A session counts as one
+    /// connection, active while it has a stream.
+    pub streams: usize,
     /// Acquires in the queue.
     pub pending: usize,
     /// Total connections installed.
     pub opened_total: u64,
-    /// Total leases of a connection that had been used before.
+    /// Total leases of a connection, or of a stream of a session, that had been used before.
     pub reused_total: u64,
     /// Total connections closed, for whatever reason, or no longer counted.
     pub closed_total: u64,
@@ -53,6 +56,8 @@ pub struct OriginStats<K> {
     pub idle: usize,
     /// See [`Stats::upgraded`].
     pub upgraded: usize,
+    /// See [`Stats::streams`].
+    pub streams: usize,
     /// Acquires in the queue for this origin.
     pub pending: usize,
     /// How long the oldest of them has been waiting.
@@ -64,6 +69,8 @@ pub struct OriginStats<K> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ConnPhase {
     Connecting,
+    /// Connecting, and the result may be a session for all waiters that accept a stream.
+    SharedDial,
     Installed,
     Upgraded,
 }
@@ -74,6 +81,12 @@ pub(crate) struct ConnCounts {
     pub(crate) connecting: usize,
     pub(crate) installed: usize,
     pub(crate) upgraded: usize,
+}
+
+impl ConnPhase {
+    pub(crate) fn is_connecting(self) -> bool {
+        matches!(self, Self::Connecting | Self::SharedDial)
+    }
 }
 
 impl ConnCounts {
@@ -91,7 +104,7 @@ impl ConnCounts {
 
     fn of(&mut self, phase: ConnPhase) -> &mut usize {
         match phase {
-            ConnPhase::Connecting => &mut self.connecting,
+            ConnPhase::Connecting | ConnPhase::SharedDial => &mut self.connecting,
             ConnPhase::Installed => &mut self.installed,
             ConnPhase::Upgraded => &mut self.upgraded,
         }
@@ -102,6 +115,7 @@ impl ConnCounts {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Totals {
     pub(crate) opened: u64,
+    pub(crate) streams_reused: u64,
     pub(crate) closed: u64,
     pub(crate) queue_full: u64,
     pub(crate) queue_timeout: u64,

@@ -181,6 +181,7 @@ fn of_pool<'a>(event: &pool::Event<'a, Group>) -> Option<Event<'a>> {
                 pool::Reason::IdleLimit => CloseReason::IdleLimit,
                 pool::Reason::Reclaimed => CloseReason::Reclaimed,
                 pool::Reason::Evicted => CloseReason::Evicted,
+                pool::Reason::GoneAway => CloseReason::LastResponse,
                 pool::Reason::Closed => CloseReason::ShutDown,
                 pool::Reason::Stale => CloseReason::Stale,
                 pool::Reason::Upgraded => CloseReason::Upgraded,

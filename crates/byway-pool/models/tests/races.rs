@@ -7,7 +7,10 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests
 
-use byway_pool_models::{AcquireError, Acquired, Conn, Lease, Limits, Pool, Probe, Release};
+use byway_pool_models::{
+    AcquireError, Acquired, Conn, Lease, Limits, Pool, Probe, Release, Session, SessionGuard,
+    StreamLease,
+};
 use loom::future::block_on;
 use loom::model::Builder;
 use loom::thread;
@@ -86,6 +89,134 @@ fn model_of(limits: Limits, race: impl Fn(Net, World) + Sync + Send + 'static) {
             ),
             (0, 0, 0)
         );
+    });
+}
+
+type SharedNet = Pool<u8, Line, Mux>;
+
+/// A session, whose connection is counted like any other.
+struct Mux(#[allow(dead_code)] Line);
+
+impl Session for Mux {
+    type Stream = ();
+
+    fn open(&self) {}
+
+    fn reset(&self, (): &mut ()) {}
+
+    fn close(&self) {}
+}
+
+/// As [`model_of`], for a pool with sessions.
+fn model_with_sessions(limits: Limits, race: impl Fn(SharedNet, World) + Sync + Send + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(move || {
+        let net = Pool::with_sessions(limits.clone(), 2, None).unwrap();
+        let world = World {
+            open: Arc::default(),
+            cap: limits.max_total,
+        };
+        race(net.clone(), world.clone());
+        net.close();
+        let stats = net.stats();
+        let open = world.open.load(Ordering::SeqCst);
+        assert_eq!((stats.origins.len(), stats.pending, open), (0, 0, 0));
+    });
+}
+
+/// A session with one stream at most, and that stream.
+fn session(
+    net: &SharedNet,
+    world: &World,
+) -> (StreamLease<u8, Line, Mux>, SessionGuard<u8, Line, Mux>) {
+    match block_on(net.acquire_shared(&1)).unwrap() {
+        Acquired::Open(permit) => permit.install_session(Mux(world.line()), 1.try_into().unwrap()),
+        _ => panic!("the pool is empty"),
+    }
+}
+
+/// Ends what an acquire got.
+fn use_up(world: &World, acquired: Acquired<u8, Line, Mux>) {
+    match acquired {
+        Acquired::Stream(lease) => lease.release(),
+        Acquired::Lease(lease) => lease.release(KEEP),
+        Acquired::Open(permit) => drop(permit.install(world.line())),
+    }
+}
+
+/// Acquires for a stream and releases on another thread.
+fn sharer(net: SharedNet, world: World) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let acquired = block_on(net.acquire_shared(&1)).unwrap();
+        use_up(&world, acquired);
+    })
+}
+
+#[test]
+fn a_stream_released_while_an_acquire_starts_to_wait_goes_to_it() {
+    model_with_sessions(Limits::capped(1, 1), |net, world| {
+        let (busy, guard) = session(&net, &world);
+        let user = sharer(net.shard(1), world);
+        busy.release();
+        user.join().unwrap();
+        drop(guard);
+    });
+}
+
+#[test]
+fn a_session_that_ends_while_an_acquire_starts_to_wait_frees_its_permit_for_it() {
+    model_with_sessions(Limits::capped(1, 1), |net, world| {
+        let (busy, guard) = session(&net, &world);
+        let user = sharer(net.shard(1), world);
+        let owner = thread::spawn(move || {
+            guard.go_away();
+            drop(guard);
+        });
+        busy.release();
+        user.join().unwrap();
+        owner.join().unwrap();
+    });
+}
+
+#[test]
+fn a_stream_granted_to_a_cancelled_acquire_goes_to_the_next_one() {
+    model_with_sessions(Limits::capped(1, 1), |net, world| {
+        let (busy, guard) = session(&net, &world);
+        let (canceller_net, canceller_world) = (net.clone(), world.clone());
+        let canceller = thread::spawn(move || {
+            let mut acquire = pin!(canceller_net.acquire_shared(&1));
+            if let Poll::Ready(acquired) = acquire
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+            {
+                use_up(&canceller_world, acquired.unwrap());
+            }
+        });
+        let user = sharer(net.shard(1), world);
+        busy.release();
+        canceller.join().unwrap();
+        user.join().unwrap();
+        drop(guard);
+    });
+}
+
+#[test]
+fn an_acquire_that_loses_its_dial_while_a_connection_is_released_closes_it_for_its_permit() {
+    model_with_sessions(Limits::capped(2, 2), |net, world| {
+        let other = match block_on(net.acquire(&2)).unwrap() {
+            Acquired::Open(permit) => permit.install(world.line()),
+            _ => panic!("the pool is empty"),
+        };
+        let Acquired::Open(dial) = block_on(net.acquire_shared(&1)).unwrap() else {
+            panic!("the pool is empty")
+        };
+        let user = sharer(net.clone(), world.clone());
+        let releaser = thread::spawn(move || other.release(KEEP));
+        let busy = dial.install(world.line());
+        user.join().unwrap();
+        releaser.join().unwrap();
+        drop(busy);
     });
 }
 

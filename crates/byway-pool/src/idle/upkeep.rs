@@ -3,17 +3,18 @@
 //! In:    a predicate or the time.
 //! Out:   connections to close after unlocking. Their permits then serve waiters.
 
-use super::{Id, IdleStore, Slot, Taken};
+use super::{Id, IdleStore, Slot, SlotId, Taken};
 use crate::conn::{Conn, Key};
 use crate::event::Reason;
 use crate::lease::PooledConn;
+use crate::session::Session;
 use std::collections::HashMap;
 use std::time::Instant;
 
-impl<K: Key, C: Conn> IdleStore<K, C> {
+impl<K: Key, C: Conn, S: Session> IdleStore<K, C, S> {
     /// Takes out every idle connection that matches the predicate.
-    pub(crate) fn evict(&mut self, mut which: impl FnMut(&K, &C) -> bool) -> Taken<K, C> {
-        let mut named = |pooled: &PooledConn<K, C>| which(pooled.key(), pooled.conn());
+    pub(crate) fn evict(&mut self, mut which: impl FnMut(&K, &C) -> bool) -> Taken<K, C, S> {
+        let mut named = |pooled: &PooledConn<K, C, S>| which(pooled.key(), pooled.conn());
         let ids: Vec<_> = self
             .slots
             .iter()
@@ -25,7 +26,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
     }
 
     /// Takes out every idle connection of one origin.
-    pub(crate) fn evict_key(&mut self, key: &K) -> Taken<K, C> {
+    pub(crate) fn evict_key(&mut self, key: &K) -> Taken<K, C, S> {
         let mut taken = Vec::new();
         while let Some(pooled) = self.take_oldest(Some(key)) {
             taken.push(pooled.closed_for(Reason::Evicted));
@@ -34,7 +35,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
     }
 
     /// Takes out everything, and keeps nothing from now on.
-    pub(crate) fn shut(&mut self) -> Taken<K, C> {
+    pub(crate) fn shut(&mut self) -> Taken<K, C, S> {
         self.shut = true;
         let mut taken = Vec::new();
         while let Some(pooled) = self.take_oldest(None) {
@@ -44,7 +45,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
     }
 
     /// Takes out every idle connection whose time is over.
-    pub(crate) fn expire(&mut self, now: Instant) -> Taken<K, C> {
+    pub(crate) fn expire(&mut self, now: Instant) -> Taken<K, C, S> {
         let mut taken = Vec::new();
         while let Some((at, slot)) = self.soonest()
             && at <= now
@@ -71,7 +72,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
     }
 
     /// Adds an expiry entry for `at`.
-    pub(super) fn arm(&mut self, slot: Id<Slot<K, C>>, at: Instant) {
+    pub(super) fn arm(&mut self, slot: Id<Slot<K, C, S>>, at: Instant) {
         let serial = self.expiry.push(at, slot);
         self.slots[slot].expiry_entry = Some((at, serial));
         let slots = &self.slots;
@@ -83,7 +84,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
     }
 
     /// The idle connection that expires first. Removes stale entries and replaces early ones.
-    fn soonest(&mut self) -> Option<(Instant, Id<Slot<K, C>>)> {
+    fn soonest(&mut self) -> Option<(Instant, SlotId<K, C, S>)> {
         loop {
             let (at, serial, id) = self
                 .expiry
@@ -109,14 +110,14 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> Slot<K, C> {
+impl<K: Key, C: Conn, S: Session> Slot<K, C, S> {
     fn is_expiry_entry(&self, serial: u64) -> bool {
         self.expiry_entry.is_some_and(|(_, valid)| valid == serial)
     }
 }
 
 #[cfg(test)]
-impl<K: Key, C: Conn> IdleStore<K, C> {
+impl<K: Key, C: Conn, S: Session> IdleStore<K, C, S> {
     /// Checks this shard from scratch, and adds its counts to `slots` and `idle`.
     pub(crate) fn audit(&self, slots: &mut HashMap<K, usize>, idle: &mut HashMap<K, usize>) {
         let (mut slot_count, mut kept) = (0, 0);
@@ -140,7 +141,7 @@ impl<K: Key, C: Conn> IdleStore<K, C> {
         assert!(kept <= self.max_idle_total && !(self.shut && kept > 0));
         assert!(self.expiry.len() <= 65 + 2 * self.slots.places());
         for (_, slot) in self.slots.iter() {
-            let on_time = |pooled: &PooledConn<K, C>| {
+            let on_time = |pooled: &PooledConn<K, C, S>| {
                 slot.expiry_entry
                     .is_some_and(|(at, _)| at <= pooled.good_until())
             };

@@ -10,10 +10,11 @@
 //! through the permits. This misses a connection that was checked out of an idle list just before,
 //! so the counts are renewed after as many steps as there are permits.
 
-use super::{Id, OriginState, Permits, Waiter, WaiterState};
+use super::{Id, OriginState, Permits, Waiter, WaiterState, Want};
 use crate::client::Client;
 use crate::conn::{Conn, Key};
 use crate::hold::Hold;
+use crate::session::Session;
 use foldhash::fast::RandomState;
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -98,19 +99,47 @@ impl Contest {
 }
 
 /// Serving.
-impl<K: Key, C: Conn> Permits<K, C> {
+impl<K: Key, C: Conn, S: Session> Permits<K, C, S> {
     /// The waiter of an origin to serve next: the first one of the client that holds least.
-    pub(super) fn next_waiter(&mut self, id: Id<OriginState<K, C>>) -> Option<Id<Waiter<K, C>>> {
+    pub(super) fn next_waiter(
+        &mut self,
+        id: Id<OriginState<K, C, S>>,
+    ) -> Option<Id<Waiter<K, C, S>>> {
+        self.next_waiter_that(id, |_| true)
+    }
+
+    /// The same among those that accept a stream.
+    pub(super) fn next_waiter_for_stream(
+        &mut self,
+        id: Id<OriginState<K, C, S>>,
+    ) -> Option<Id<Waiter<K, C, S>>> {
+        match self.origins[id].sharing.waiting {
+            0 => None,
+            _ => self.next_waiter_that(id, |waiter| waiter.want == Want::Shared),
+        }
+    }
+
+    fn next_waiter_that(
+        &mut self,
+        id: Id<OriginState<K, C, S>>,
+        which: impl Fn(&Waiter<K, C, S>) -> bool,
+    ) -> Option<Id<Waiter<K, C, S>>> {
         let origin = &mut self.origins[id];
-        let first = origin.queue.first()?;
+        let first = origin
+            .queue
+            .ids(&self.waiters)
+            .find(|waiter| which(&self.waiters[*waiter]))?;
         if !origin.contest.is_between_clients() {
             return Some(first);
         }
+        let permits = origin.holds.iter().map(|(_, hold)| hold);
+        let streams = Self::stream_holds(&self.sessions, &origin.sharing);
         origin
             .contest
-            .count(origin.holds.iter().map(|(_, hold)| hold.client()));
+            .count(permits.chain(streams).map(|hold| hold.client()));
         let (mut best, mut least) = (first, usize::MAX);
-        for waiter in origin.queue.ids(&self.waiters) {
+        let queue = origin.queue.ids(&self.waiters);
+        for waiter in queue.filter(|waiter| which(&self.waiters[*waiter])) {
             let held = origin.contest.held(self.waiters[waiter].client);
             if held < least {
                 (best, least) = (waiter, held);
@@ -125,16 +154,16 @@ impl<K: Key, C: Conn> Permits<K, C> {
     /// The first waiter in one shard whose client holds no more than that of `next`.
     pub(super) fn next_in_shard(
         &self,
-        id: Id<OriginState<K, C>>,
+        id: Id<OriginState<K, C, S>>,
         shard: usize,
-        next: Id<Waiter<K, C>>,
-    ) -> Option<Id<Waiter<K, C>>> {
+        next: Id<Waiter<K, C, S>>,
+    ) -> Option<Id<Waiter<K, C, S>>> {
         let origin = &self.origins[id];
         let shard_queue = origin.shard_queues.get(shard)?;
         if !origin.contest.is_between_clients() {
             return shard_queue.queue.first();
         }
-        let held = |waiter: Id<Waiter<K, C>>| origin.contest.held(self.waiters[waiter].client);
+        let held = |waiter: Id<Waiter<K, C, S>>| origin.contest.held(self.waiters[waiter].client);
         let least = held(next);
         shard_queue
             .queue
@@ -144,14 +173,15 @@ impl<K: Key, C: Conn> Permits<K, C> {
 }
 
 /// Recalling permits.
-impl<K: Key, C: Conn> Permits<K, C> {
+impl<K: Key, C: Conn, S: Session> Permits<K, C, S> {
     /// The exchange to recall for this waiter: among those that wait for their own client, of the
     /// client furthest above its share, the one that has waited longest. `None` if the waiter's
     /// client has its share, or will have it after earlier recalls.
-    pub(crate) fn recall_for(&mut self, waiter: Id<Waiter<K, C>>) -> Option<Arc<Hold>> {
+    pub(crate) fn recall_for(&mut self, waiter: Id<Waiter<K, C, S>>) -> Option<Arc<Hold>> {
         let Waiter {
             origin,
             client,
+            want,
             ref state,
             ..
         } = self.waiters[waiter];
@@ -159,7 +189,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
             return None;
         }
         let capped = self.at_cap(origin);
-        let limit = if capped {
+        let mut limit = if capped {
             self.max_per_origin
         } else {
             self.max_total
@@ -169,9 +199,20 @@ impl<K: Key, C: Conn> Permits<K, C> {
             .origins
             .iter()
             .filter(|(id, _)| !capped || *id == origin);
-        let holds: Vec<&Arc<Hold>> = holds
+        let mut holds: Vec<&Arc<Hold>> = holds
             .flat_map(|(_, origin)| origin.holds.iter().map(|(_, hold)| hold))
+            .filter(|hold| hold.client() != Client::SESSION)
             .collect();
+        if want == Want::Shared {
+            // A stream of its own origin would do, too.
+            let sharing = &self.origins[origin].sharing;
+            holds.extend(Self::stream_holds(&self.sessions, sharing));
+            let sessions = sharing.sessions.ids(&self.sessions);
+            let slots: usize = sessions.map(|id| self.sessions[id].slots()).sum();
+            limit = limit
+                .saturating_sub(sharing.sessions.len())
+                .saturating_add(slots);
+        }
         let mut usages: HashMap<Client, usize, RandomState> = HashMap::default();
         for hold in &holds {
             // One that was already recalled does not count.

@@ -4,37 +4,44 @@
 //! Never: keeps a waiter that could be served.
 
 use super::{
-    Given, Grant, Id, Mode, OriginState, PASS_OVER, Permits, ShardQueue, Waiter, WaiterState, Want,
+    AcquireRequest, After, Given, Grant, Id, Mode, OriginState, PASS_OVER, Permits, ShardQueue,
+    Waiter, WaiterState, Want,
 };
 use crate::client::Client;
 use crate::conn::{Conn, Key};
 use crate::lease::PooledConn;
 use crate::limits::QueueOrder;
 use crate::list::{Links, List};
+use crate::session::Session;
 use std::task::Waker;
-use std::time::Instant;
 
 /// Waiting.
-impl<K: Key, C: Conn> Permits<K, C> {
+impl<K: Key, C: Conn, S: Session> Permits<K, C, S> {
     pub(super) fn enqueue(
         &mut self,
-        origin: Id<OriginState<K, C>>,
-        shard: usize,
-        want: Want,
-        client: Client,
-        since: Instant,
-    ) -> Id<Waiter<K, C>> {
+        origin: Id<OriginState<K, C, S>>,
+        request: &AcquireRequest,
+    ) -> Id<Waiter<K, C, S>> {
+        let AcquireRequest {
+            shard,
+            want,
+            client,
+            since,
+            arrival,
+        } = *request;
         self.arrivals = self.arrivals.wrapping_add(1);
-        let (arrival, state) = (self.arrivals, WaiterState::Waiting(None));
+        let position = arrival;
+        let (arrival, state) = (arrival.unwrap_or(self.arrivals), WaiterState::Waiting(None));
         let (queue, shard_queue, of_client) =
             (Links::default(), Links::default(), Links::default());
-        let has_recalled = false;
+        let (has_recalled, makes_room) = (false, false);
         let waiter = Waiter {
             origin,
             shard,
             want,
             client,
             has_recalled,
+            makes_room,
             since,
             arrival,
             state,
@@ -47,20 +54,33 @@ impl<K: Key, C: Conn> Permits<K, C> {
             queue,
             shard_queues,
             contest,
+            sharing,
             ..
         } = &mut self.origins[origin];
         contest.enters(client);
+        sharing.waiting += usize::from(want == Want::Shared);
         if shard_queues.is_empty() {
             shard_queues.resize_with(self.shards, || ShardQueue {
                 queue: List::default(),
                 served: 0,
             });
         }
-        queue.push_back(&mut self.waiters, waiter);
         catch_up(shard_queues, shard);
-        shard_queues[shard]
-            .queue
-            .push_back(&mut self.waiters, waiter);
+        let in_shard = &mut shard_queues[shard].queue;
+        match position {
+            None => {
+                queue.push_back(&mut self.waiters, waiter);
+                in_shard.push_back(&mut self.waiters, waiter);
+            }
+            Some(position) => {
+                // Compared as ages, so that the numbers may wrap.
+                let (arrivals, age) = (self.arrivals, self.arrivals.wrapping_sub(position));
+                let is_younger =
+                    |other: &Waiter<K, C, S>| arrivals.wrapping_sub(other.arrival) < age;
+                queue.insert_before(&mut self.waiters, waiter, is_younger);
+                in_shard.insert_before(&mut self.waiters, waiter, is_younger);
+            }
+        }
         self.take_place(waiter);
         self.pending += 1;
         waiter
@@ -68,7 +88,11 @@ impl<K: Key, C: Conn> Permits<K, C> {
 
     /// Stores the waker of a waiter, and returns the previous one to drop after unlocking; `None`
     /// if the wait is over.
-    pub(crate) fn wait(&mut self, waiter: Id<Waiter<K, C>>, waker: Waker) -> Option<Option<Waker>> {
+    pub(crate) fn wait(
+        &mut self,
+        waiter: Id<Waiter<K, C, S>>,
+        waker: Waker,
+    ) -> Option<Option<Waker>> {
         match &mut self.waiters[waiter].state {
             WaiterState::Waiting(known) => Some(known.replace(waker)),
             WaiterState::Granted(_) | WaiterState::Displaced(_) | WaiterState::Closed => None,
@@ -76,7 +100,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
     }
 
     /// Ends a wait in any state. A grant in the result must be used or given back.
-    pub(crate) fn leave(&mut self, waiter: Id<Waiter<K, C>>) -> WaiterState<K, C> {
+    pub(crate) fn leave(&mut self, waiter: Id<Waiter<K, C, S>>) -> WaiterState<K, C, S> {
         if let WaiterState::Waiting(_) = self.waiters[waiter].state {
             let origin = self.unlink(waiter);
             self.refresh(origin);
@@ -86,7 +110,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
 
     /// As [`Permits::leave`], after the time limit; counts a timeout unless the wait had already
     /// ended.
-    pub(crate) fn time_out(&mut self, waiter: Id<Waiter<K, C>>) -> WaiterState<K, C> {
+    pub(crate) fn time_out(&mut self, waiter: Id<Waiter<K, C, S>>) -> WaiterState<K, C, S> {
         let state = self.leave(waiter);
         self.totals.queue_timeout += u64::from(matches!(state, WaiterState::Waiting(_)));
         state
@@ -111,14 +135,16 @@ impl<K: Key, C: Conn> Permits<K, C> {
         wakers
     }
 
-    pub(super) fn unlink(&mut self, waiter: Id<Waiter<K, C>>) -> Id<OriginState<K, C>> {
+    pub(super) fn unlink(&mut self, waiter: Id<Waiter<K, C, S>>) -> Id<OriginState<K, C, S>> {
         let Waiter {
             origin: id,
             shard,
             client,
+            want,
             ..
         } = self.waiters[waiter];
         let origin = &mut self.origins[id];
+        origin.sharing.waiting -= usize::from(want == Want::Shared);
         if origin.queue.first() == Some(waiter) {
             origin.overtaken = 0;
         }
@@ -129,14 +155,21 @@ impl<K: Key, C: Conn> Permits<K, C> {
         origin.contest.leaves(client, origin.queue.is_empty());
         self.leave_place(waiter);
         self.pending -= 1;
+        if self.waiters[waiter].makes_room {
+            self.pass_on_room(id);
+        }
         id
     }
 }
 
 /// Serving.
-impl<K: Key, C: Conn> Permits<K, C> {
+impl<K: Key, C: Conn, S: Session> Permits<K, C, S> {
     /// A connection that may be reused was released to its shard while acquires wait.
-    pub(crate) fn give(&mut self, shard: usize, pooled: Box<PooledConn<K, C>>) -> Given<K, C> {
+    pub(crate) fn give(
+        &mut self,
+        shard: usize,
+        pooled: Box<PooledConn<K, C, S>>,
+    ) -> Given<K, C, S> {
         if self.mode == Mode::Closed {
             return Given::Close(pooled);
         }
@@ -149,8 +182,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
         let next = self.next_waiter(id);
         let Some(own) = next.and_then(|next| self.next_in_shard(id, shard, next)) else {
             let origin = &self.origins[id];
-            let unneeded =
-                origin.queue.is_empty() && self.ring.is_empty() && self.mode == Mode::Open;
+            let unneeded = origin.in_need() == 0 && self.ring.is_empty() && self.mode == Mode::Open;
             if !unneeded {
                 return Given::Close(pooled);
             }
@@ -176,13 +208,13 @@ impl<K: Key, C: Conn> Permits<K, C> {
     /// far apart.
     fn may_pass_over(
         &mut self,
-        id: Id<OriginState<K, C>>,
-        waiter: Id<Waiter<K, C>>,
-        next: Option<Id<Waiter<K, C>>>,
+        id: Id<OriginState<K, C, S>>,
+        waiter: Id<Waiter<K, C, S>>,
+        next: Option<Id<Waiter<K, C, S>>>,
     ) -> bool {
         let origin = &self.origins[id];
         let served =
-            |waiter: Id<Waiter<K, C>>| origin.shard_queues[self.waiters[waiter].shard].served;
+            |waiter: Id<Waiter<K, C, S>>| origin.shard_queues[self.waiters[waiter].shard].served;
         let next = next.filter(|next| *next != waiter);
         let ahead = next.map_or(0, |next| served(waiter).saturating_sub(served(next)));
         let others = self.ring.len() > usize::from(origin.in_ring);
@@ -207,14 +239,30 @@ impl<K: Key, C: Conn> Permits<K, C> {
         }
         let origin = self.next_origin()?;
         let waiter = self.next_waiter(origin)?;
-        let ticket = self.open(origin, self.waiters[waiter].client);
+        let Waiter {
+            client,
+            want,
+            shard,
+            ..
+        } = self.waiters[waiter];
+        let phase = self.origins[origin].begin_dial(want, shard, self.shards);
+        let ticket = self.open(origin, client);
+        self.forget_stream_passes();
         self.passed_over = 0;
         self.origins[origin].overtaken = 0;
         self.rotate(origin);
-        self.grant(waiter, Grant::Open(ticket))
+        self.grant(waiter, Grant::Open(ticket, phase))
     }
 
-    fn next_origin(&self) -> Option<Id<OriginState<K, C>>> {
+    /// As [`Permits::serve_ring`], until no permit is free or no waiter needs one.
+    pub(super) fn serve_all(&mut self, after: &mut After<K, C, S>) {
+        while self.counts.held() < self.max_total && !self.ring.is_empty() {
+            let waker = self.serve_ring();
+            after.wake(waker);
+        }
+    }
+
+    fn next_origin(&self) -> Option<Id<OriginState<K, C, S>>> {
         match self.order {
             QueueOrder::Fair => self.ring.first(),
             QueueOrder::Fifo => self.ring.ids(&self.origins).min_by_key(|id| {
@@ -228,14 +276,18 @@ impl<K: Key, C: Conn> Permits<K, C> {
     }
 
     /// Moves an origin to the end of the ring, if it is in the ring.
-    fn rotate(&mut self, origin: Id<OriginState<K, C>>) {
+    fn rotate(&mut self, origin: Id<OriginState<K, C, S>>) {
         if self.origins[origin].in_ring {
             self.ring.remove(&mut self.origins, origin);
             self.ring.push_back(&mut self.origins, origin);
         }
     }
 
-    fn grant(&mut self, waiter: Id<Waiter<K, C>>, grant: Grant<K, C>) -> Option<Waker> {
+    pub(super) fn grant(
+        &mut self,
+        waiter: Id<Waiter<K, C, S>>,
+        grant: Grant<K, C, S>,
+    ) -> Option<Waker> {
         let origin = self.unlink(waiter);
         let shard = self.waiters[waiter].shard;
         self.origins[origin].shard_queues[shard].served += 1;
@@ -250,7 +302,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
 
 /// A shard that begins to wait gets no credit for earlier times: its count is raised to that of the
 /// waiting shard with the fewest grants, or, if none waits, to the highest count.
-fn catch_up<K: Key, C: Conn>(shard_queues: &mut [ShardQueue<K, C>], shard: usize) {
+fn catch_up<K: Key, C: Conn, S: Session>(shard_queues: &mut [ShardQueue<K, C, S>], shard: usize) {
     if !shard_queues[shard].queue.is_empty() {
         return;
     }

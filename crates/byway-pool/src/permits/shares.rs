@@ -25,6 +25,7 @@ use super::{Id, OriginState, Permits, Waiter, WaiterState};
 use crate::client::Client;
 use crate::conn::{Conn, Key};
 use crate::list::{Linked, Links, List};
+use crate::session::Session;
 use crate::slab::Slab;
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
@@ -36,11 +37,11 @@ const OF_CLIENT: usize = 2;
 const RANK: usize = 1;
 
 /// The number of places in the queue by client and by origin.
-pub(super) struct Shares<K: Key, C: Conn> {
-    index: HashMap<Client, Id<ClientQueue<K, C>>, RandomState>,
-    clients: Slab<ClientQueue<K, C>>,
-    by_client: Ranking<ClientQueue<K, C>, 0>,
-    by_origin: Ranking<OriginState<K, C>, RANK>,
+pub(super) struct Shares<K: Key, C: Conn, S: Session> {
+    index: HashMap<Client, Id<ClientQueue<K, C, S>>, RandomState>,
+    clients: Slab<ClientQueue<K, C, S>>,
+    by_client: Ranking<ClientQueue<K, C, S>, 0>,
+    by_origin: Ranking<OriginState<K, C, S>, RANK>,
 }
 
 /// Which share a displaced waiter exceeded.
@@ -50,9 +51,12 @@ pub(crate) enum Share {
     OfOrigin,
 }
 
+/// A waiter that can be displaced, and the share that it exceeds.
+type Excess<K, C, S> = (Id<Waiter<K, C, S>>, Share);
+
 /// The waiters of one client, for all origins, oldest first; it exists while it is not empty.
-pub(super) struct ClientQueue<K: Key, C: Conn> {
-    waiters: List<Waiter<K, C>, OF_CLIENT>,
+pub(super) struct ClientQueue<K: Key, C: Conn, S: Session> {
+    waiters: List<Waiter<K, C, S>, OF_CLIENT>,
     rank: Links<Self>,
 }
 
@@ -92,7 +96,7 @@ impl<T: Linked<N>, const N: usize> Ranking<T, N> {
     }
 }
 
-impl<K: Key, C: Conn> Shares<K, C> {
+impl<K: Key, C: Conn, S: Session> Shares<K, C, S> {
     /// The number of places of the client.
     fn places_of(&self, client: Client) -> usize {
         self.index
@@ -101,9 +105,9 @@ impl<K: Key, C: Conn> Shares<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> Permits<K, C> {
+impl<K: Key, C: Conn, S: Session> Permits<K, C, S> {
     /// Counts a waiter that was just added to its origin's queue.
-    pub(super) fn take_place(&mut self, id: Id<Waiter<K, C>>) {
+    pub(super) fn take_place(&mut self, id: Id<Waiter<K, C, S>>) {
         let Waiter { origin, client, .. } = self.waiters[id];
         let Shares {
             index,
@@ -124,7 +128,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
     }
 
     /// Stops counting a waiter that was just removed from its origin's queue.
-    pub(super) fn leave_place(&mut self, id: Id<Waiter<K, C>>) {
+    pub(super) fn leave_place(&mut self, id: Id<Waiter<K, C, S>>) {
         let Waiter { origin, client, .. } = self.waiters[id];
         let Shares {
             index,
@@ -150,9 +154,9 @@ impl<K: Key, C: Conn> Permits<K, C> {
     /// refused.
     pub(super) fn displaced_by(
         &self,
-        origin: Id<OriginState<K, C>>,
+        origin: Id<OriginState<K, C, S>>,
         client: Client,
-    ) -> Option<(Id<Waiter<K, C>>, Share)> {
+    ) -> Option<Excess<K, C, S>> {
         let own = self.shares.places_of(client);
         let (most, of_client) = self.shares.by_client.largest()?;
         if own + 1 < most {
@@ -180,7 +184,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
     }
 
     /// Removes a waiter from the queue, with [`WaiterState::Displaced`]; returns its waker.
-    pub(super) fn displace(&mut self, waiter: Id<Waiter<K, C>>, share: Share) -> Option<Waker> {
+    pub(super) fn displace(&mut self, waiter: Id<Waiter<K, C, S>>, share: Share) -> Option<Waker> {
         let origin = self.unlink(waiter);
         let state = std::mem::replace(
             &mut self.waiters[waiter].state,
@@ -208,7 +212,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
         for (id, of_client) in clients.iter() {
             let ids: Vec<_> = of_client.waiters.ids(&self.waiters).collect();
             let indexed =
-                |waiter: &Id<Waiter<K, C>>| index.get(&self.waiters[*waiter].client).copied();
+                |waiter: &Id<Waiter<K, C, S>>| index.get(&self.waiters[*waiter].client).copied();
             assert!(
                 ids.iter()
                     .all(|waiter| indexed(waiter).is_some_and(|indexed| indexed == id))
@@ -258,7 +262,7 @@ impl<K: Key, C: Conn> Permits<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> Default for Shares<K, C> {
+impl<K: Key, C: Conn, S: Session> Default for Shares<K, C, S> {
     fn default() -> Self {
         Self {
             index: HashMap::default(),
@@ -278,7 +282,7 @@ impl<T, const N: usize> Default for Ranking<T, N> {
     }
 }
 
-impl<K: Key, C: Conn> Linked<OF_CLIENT> for Waiter<K, C> {
+impl<K: Key, C: Conn, S: Session> Linked<OF_CLIENT> for Waiter<K, C, S> {
     fn links(&mut self) -> &mut Links<Self> {
         &mut self.of_client
     }
@@ -288,7 +292,7 @@ impl<K: Key, C: Conn> Linked<OF_CLIENT> for Waiter<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> Linked<0> for ClientQueue<K, C> {
+impl<K: Key, C: Conn, S: Session> Linked<0> for ClientQueue<K, C, S> {
     fn links(&mut self) -> &mut Links<Self> {
         &mut self.rank
     }
@@ -298,7 +302,7 @@ impl<K: Key, C: Conn> Linked<0> for ClientQueue<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> Linked<RANK> for OriginState<K, C> {
+impl<K: Key, C: Conn, S: Session> Linked<RANK> for OriginState<K, C, S> {
     fn links(&mut self) -> &mut Links<Self> {
         &mut self.rank
     }

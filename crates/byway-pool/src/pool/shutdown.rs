@@ -3,17 +3,20 @@
 //! Never: takes a connection away from its user.
 
 use crate::conn::{Conn, Key};
+use crate::event::Reason;
 use crate::idle::IdleStore;
 use crate::permits::Mode;
 use crate::pool::{Handle, Pool};
+use crate::session::Session;
 use std::pin::pin;
 use std::task::Waker;
 use std::time::Duration;
 
-impl<K: Key, C: Conn> Pool<K, C> {
+impl<K: Key, C: Conn, S: Session> Pool<K, C, S> {
     /// Closes the pool: idle connections are closed, every queued acquire gets
     /// [`AcquireError::Closed`](crate::AcquireError::Closed), as does each later one. Leased
-    /// connections continue and are closed when they are released. Calling it twice is harmless.
+    /// connections continue and are closed when they are released, sessions after their last stream.
+    /// Calling it twice is harmless.
     pub fn close(&self) {
         self.handle.shut();
     }
@@ -27,10 +30,11 @@ impl<K: Key, C: Conn> Pool<K, C> {
     /// released, unless an acquire waits for them. Acquiring still works. For a node that finishes
     /// its running requests: an idle connection would delay the end. It cannot be undone.
     pub fn keep_nothing(&self) {
-        self.core().permits(|permits| {
+        self.core().after(|permits, after| {
             if permits.mode == Mode::Open {
                 permits.mode = Mode::Emptying;
             }
+            permits.retire_idle_sessions(Reason::Closed, after);
         });
         self.handle.close_each(IdleStore::shut);
     }
@@ -39,10 +43,11 @@ impl<K: Key, C: Conn> Pool<K, C> {
     /// [`AcquireError::Closed`](crate::AcquireError::Closed) and idle connections are closed, but
     /// queued acquires are still served from released connections. It cannot be undone.
     pub fn drain(&self) {
-        self.core().permits(|permits| {
+        self.core().after(|permits, after| {
             if matches!(permits.mode, Mode::Open | Mode::Emptying) {
                 permits.mode = Mode::Draining;
             }
+            permits.retire_idle_sessions(Reason::Closed, after);
         });
         self.handle.close_each(IdleStore::shut);
     }
@@ -72,9 +77,13 @@ impl<K: Key, C: Conn> Pool<K, C> {
     }
 }
 
-impl<K: Key, C: Conn> Handle<K, C> {
+impl<K: Key, C: Conn, S: Session> Handle<K, C, S> {
     pub(super) fn shut(&self) {
-        let wakers = self.core.permits(|permits| permits.dismiss());
+        let wakers = self.core.after(|permits, after| {
+            let wakers = permits.dismiss();
+            permits.retire_sessions(Reason::Closed, after, |_, _| true);
+            wakers
+        });
         wakers.into_iter().for_each(Waker::wake);
         self.close_each(IdleStore::shut);
     }
