@@ -319,7 +319,8 @@ async fn a_disk_that_fails_becomes_back_pressure_and_loses_nothing() {
         options,
         counters,
     } = Bench::eager(1 << 30);
-    directory.close().unwrap();
+    std::fs::remove_dir(directory.path()).unwrap();
+    let _in_its_place = std::fs::File::create(directory.path()).unwrap();
     let ((near_down, down), (near_up, up)) = (pipe::pair_of(4096), pipe::pair_of(65_536));
     let down_control = down.control();
     let (mut down, mut up) = (down.into_stream(), up.into_stream());

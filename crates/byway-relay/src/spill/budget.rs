@@ -38,7 +38,11 @@ const CHECK_EVERY_BYTES: u64 = 64 * 1024 * 1024;
 /// is still free after it. 5 % of the disk always stay free.
 #[derive(Debug)]
 pub struct SpillBudget {
-    limit: u64,
+    limit: AtomicU64,
+    /// Whether the limit follows from the free space of the disk, so that it grows with it.
+    limit_is_derived: bool,
+    /// Whether a spill thread has been asked to look at the disk again.
+    raise_is_due: AtomicBool,
     charged: Mutex<DiskUsage>,
     files: FairPermits<ClientId>,
     memory_limit: u64,
@@ -61,7 +65,9 @@ impl SpillBudget {
     /// At most `bytes` on disk; 0 means none.
     pub fn of(bytes: u64) -> Self {
         Self {
-            limit: bytes,
+            limit: AtomicU64::new(bytes),
+            limit_is_derived: false,
+            raise_is_due: AtomicBool::new(false),
             charged: Mutex::default(),
             files: FairPermits::new(usize::MAX),
             memory_limit: MEMORY_BYTES,
@@ -73,17 +79,19 @@ impl SpillBudget {
     }
 
     /// The smaller of 10 GiB and a fifth of the free space on the disk of `directory`: other
-    /// programs use the disk, too. Blocks for a moment.
+    /// programs use the disk, too. The limit grows if more space is free when it is reached.
+    /// `directory` need not exist yet. Blocks for a moment.
     ///
     /// # Errors
     /// When the file system cannot be queried.
     pub fn for_directory(directory: &Path) -> std::io::Result<Self> {
-        let disk = Disk::of(directory)?;
+        let disk = Disk::below(directory)?;
         // On a small disk 64 MiB may be more than the reserve: check more often there.
         let check_every = CHECK_EVERY_BYTES.min(disk.total / 100);
         Ok(Self {
             check_every,
-            ..Self::of(MOST_BYTES.min(disk.free / 5))
+            limit_is_derived: true,
+            ..Self::of(disk.share())
         })
     }
 
@@ -108,8 +116,24 @@ impl SpillBudget {
     }
 
     /// The limit in bytes.
-    pub const fn limit(&self) -> u64 {
-        self.limit
+    pub fn limit(&self) -> u64 {
+        self.limit.load(Relaxed)
+    }
+
+    /// Whether the caller is to have a spill thread call [`SpillBudget::raise_limit`]: the limit
+    /// may be lower than the free space allows, and no other caller does.
+    pub(super) fn wants_raise(&self) -> bool {
+        self.limit_is_derived && self.limit() < MOST_BYTES && !self.raise_is_due.swap(true, Relaxed)
+    }
+
+    /// Raises a limit that follows from the free space, if more is free than when it was set. May
+    /// block, so call it on a spill thread.
+    pub(super) fn raise_limit(&self, directory: &Path) {
+        self.raise_is_due.store(false, Relaxed);
+        if let Ok(mut disk) = Disk::below(directory) {
+            disk.free = disk.free.saturating_add(self.used());
+            self.limit.fetch_max(disk.share(), Relaxed);
+        }
     }
 
     /// Memory that the queues hold now, in bytes, free room in their buffers included.
@@ -155,7 +179,10 @@ impl SpillBudget {
             .unwrap_or(0)
             .saturating_add(bytes);
         let all = charged.all.saturating_add(bytes);
-        let granted = self.limit.checked_sub(all).is_some_and(|free| own <= free);
+        let granted = self
+            .limit()
+            .checked_sub(all)
+            .is_some_and(|free| own <= free);
         if granted && bytes > 0 {
             charged.all = all;
             charged.users.insert(user.clone(), own);
@@ -242,6 +269,17 @@ impl Disk {
             total: stat.f_blocks.saturating_mul(stat.f_frsize),
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
         })
+    }
+
+    /// The disk that `directory` is on, or will be created on.
+    fn below(directory: &Path) -> std::io::Result<Self> {
+        let existing = directory.ancestors().find(|folder| folder.exists());
+        Self::of(existing.unwrap_or(directory))
+    }
+
+    /// What the spill may have of it unless the user says otherwise.
+    fn share(&self) -> u64 {
+        MOST_BYTES.min(self.free / 5)
     }
 
     const fn is_full_after(&self, bytes: u64) -> bool {

@@ -1,9 +1,12 @@
-//! The spill directory: created as private, tested for write access, and checked for tmpfs.
+//! The spill directory: created as private, tested for write access, and checked for tmpfs. Which
+//! errors of its disk may pass.
 //!
 //! Never: changes the mode of a directory that already existed.
 
 use std::io;
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 use super::{file, unnamed_file};
 
@@ -11,7 +14,7 @@ use super::{file, unnamed_file};
 #[derive(Debug, thiserror::Error)]
 pub enum SpillDirError {
     /// It does not exist and cannot be created.
-    #[error("cannot create the spill directory {path}: {source}; create it or choose another one")]
+    #[error("cannot create the spill directory {path}: {source}; {}", advice(.source, "create it"))]
     Create {
         /// The directory.
         path: PathBuf,
@@ -23,7 +26,8 @@ pub enum SpillDirError {
     NotADirectory(PathBuf),
     /// No file can be written there.
     #[error(
-        "cannot write to the spill directory {path}: {source}; give this user write access or choose another one"
+        "cannot write to the spill directory {path}: {source}; {}",
+        advice(.source, "give this user write access")
     )]
     NotWritable {
         /// The directory.
@@ -33,6 +37,42 @@ pub enum SpillDirError {
     },
 }
 
+impl SpillDirError {
+    /// Whether the error may pass: the disk is full or read-only, or the system is short of
+    /// descriptors or memory. A pool may be started then; its streams go on with back-pressure, and
+    /// try to write until it has passed.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Create { source, .. } | Self::NotWritable { source, .. } => may_pass(source),
+            Self::NotADirectory(_) => false,
+        }
+    }
+}
+
+/// Whether a later attempt may succeed, so that it is worth one.
+pub(super) fn may_pass(error: &io::Error) -> bool {
+    const MAY_PASS: [Errno; 6] = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::ROFS,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| MAY_PASS.contains(&errno))
+}
+
+/// What to do about `error`, or else `otherwise`.
+fn advice(error: &io::Error, otherwise: &str) -> String {
+    let first = match error.kind() {
+        io::ErrorKind::StorageFull => "free some space on its disk",
+        io::ErrorKind::QuotaExceeded => "free some space, raise the quota",
+        io::ErrorKind::ReadOnlyFilesystem => "mount its file system for writing",
+        _ => otherwise,
+    };
+    format!("{first} or choose another one")
+}
+
 /// Creates `directory` with mode 0700 unless it exists, and tests whether a file can be written in
 /// it.
 ///
@@ -40,7 +80,7 @@ pub enum SpillDirError {
 /// What is wrong with the directory. Blocks; call it at start-up.
 pub fn prepare(directory: &Path) -> Result<(), SpillDirError> {
     let path = || directory.to_owned();
-    make(directory).map_err(|source| SpillDirError::Create {
+    create(directory).map_err(|source| SpillDirError::Create {
         path: path(),
         source,
     })?;
@@ -63,7 +103,8 @@ pub fn warn_if_memory(directory: &Path) -> Option<String> {
     })
 }
 
-fn make(directory: &Path) -> io::Result<()> {
+/// Creates `directory` with mode 0700 unless it exists.
+pub(super) fn create(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     if directory.exists() {
         return Ok(());

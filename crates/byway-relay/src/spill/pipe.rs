@@ -22,7 +22,7 @@ use crate::counters::{RelayCounters, SpillUsage};
 /// How a stream spills. Cheap to clone.
 ///
 /// A stream that may not write to disk now (its limit, the budget, no permit for a file, no
-/// descriptors) goes on with back-pressure, and tries again after a second, or once its reader has
+/// descriptors, a full disk) goes on with back-pressure, and tries again after a second, or once its reader has
 /// taken half of the memory.
 #[derive(Clone, Debug)]
 pub struct SpillOptions {
@@ -201,6 +201,9 @@ impl Spill {
         if let Op::Write { pieces, .. } = &op {
             let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
             if let Err(refusal) = store.admit(bytes, self.options.stream_bytes) {
+                if matches!(refusal, Refusal::NoRoom) {
+                    self.options.pool.raise_limit();
+                }
                 store.charge.settle(self.queue.allocated_disk_bytes());
                 self.store = Some(store);
                 return self.refuse(op, refusal);
@@ -252,7 +255,7 @@ impl Spill {
             Some(WriteFailure::Refused(Refusal::NoRoom)) => return,
             Some(WriteFailure::Refused(_)) if self.is_refusal_reported => return,
             Some(WriteFailure::Refused(Refusal::NoPermit(reason))) => SpillEvent::NoPermit(*reason),
-            Some(WriteFailure::Refused(Refusal::NotOpened(error))) => SpillEvent::NotOpened(error),
+            Some(WriteFailure::Refused(Refusal::NotNow(error))) => SpillEvent::NotNow(error),
         };
         self.is_refusal_reported = true;
         self.options.pool.report(event);

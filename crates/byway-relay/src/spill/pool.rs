@@ -1,7 +1,7 @@
 //! The spill threads: a few dedicated threads that do all file work, so that no task waits for a
 //! disk.
 //!
-//! In:    one operation at a time from each stream, and files to close.
+//! In:    one operation at a time from each stream, files to close, and at times a look at the disk.
 //! Out:   results, by a channel that wakes the stream's task.
 //! Never: queues more than one operation and one file per stream, so the number of streams bounds
 //!        the queue.
@@ -21,13 +21,11 @@ use std::thread;
 
 use byway_dial::ClientId;
 use parking_lot::{Condvar, Mutex};
-use rustix::io::Errno;
 use tokio::sync::oneshot;
 
 use super::budget::{Charge, SpillBudget};
-use super::file;
 use super::queue::{Op, OpResult, Refusal, WriteFailure};
-use super::unnamed_file;
+use super::{directory, file, unnamed_file};
 use crate::fair_permits::{FairPermit, NoPermit};
 
 /// Two threads keep a disk busy.
@@ -46,9 +44,9 @@ pub struct SpillPool {
 pub enum SpillEvent<'a> {
     /// There is no permit for its file. It is reported once until the stream has written again.
     NoPermit(NoPermit),
-    /// The system is short of descriptors or memory for its file. It is reported once until the
-    /// stream has written again.
-    NotOpened(&'a io::Error),
+    /// The disk is full or read-only, or the system is short of descriptors or memory. It is
+    /// reported once until the stream has written again.
+    NotNow(&'a io::Error),
     /// The disk failed; the stream does not write again.
     DiskFailed(&'a io::Error),
 }
@@ -94,6 +92,14 @@ impl SpillPool {
 
     pub(super) fn report(&self, event: SpillEvent<'_>) {
         (self.report)(event);
+    }
+
+    /// Raises the budget's limit if the disk has more room than when it was set.
+    pub(super) fn raise_limit(&self) {
+        if self.budget.wants_raise() {
+            self.shared
+                .put(FileJob::RaiseLimit(Arc::clone(&self.budget)));
+        }
     }
 
     /// Runs one operation on the stream's file, which moves to the thread and comes back with the
@@ -160,6 +166,8 @@ impl Store {
 
     fn open_file(&mut self, directory: &Path) -> io::Result<&File> {
         if self.file.is_none() {
+            // It is missing if it could not be created at the start, or was removed since.
+            directory::create(directory)?;
             self.file = Some(file::open(directory)?);
         }
         self.file()
@@ -191,6 +199,7 @@ enum FileJob {
         reply: oneshot::Sender<Done>,
     },
     Close(Store),
+    RaiseLimit(Arc<SpillBudget>),
 }
 
 struct Shared {
@@ -214,6 +223,7 @@ impl Shared {
         while let Some(job) = self.next() {
             match job {
                 FileJob::Close(store) => drop(store),
+                FileJob::RaiseLimit(budget) => budget.raise_limit(&self.directory),
                 FileJob::Do {
                     op,
                     mut store,
@@ -287,9 +297,9 @@ fn write(
         match store.open_file(directory) {
             Ok(file) => {
                 let (written, result) = file::write(file, at, pieces);
-                (written, result.err().map(WriteFailure::Disk))
+                (written, result.err().map(not_written))
             }
-            Err(error) => (0, Some(not_opened(error))),
+            Err(error) => (0, Some(not_written(error))),
         }
     };
     if at + written == 0 {
@@ -299,38 +309,11 @@ fn write(
     (written, failure)
 }
 
-/// A lack of descriptors or memory may pass, so the stream writes again later. Any other error is
-/// the disk's.
-fn not_opened(error: io::Error) -> WriteFailure {
-    let passes = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(|errno| Some(errno.raw_os_error()));
-    if passes.contains(&error.raw_os_error()) {
-        WriteFailure::Refused(Refusal::NotOpened(error))
+/// A failure that may pass is a refusal: the stream writes again later.
+fn not_written(error: io::Error) -> WriteFailure {
+    if directory::may_pass(&error) {
+        WriteFailure::Refused(Refusal::NotNow(error))
     } else {
         WriteFailure::Disk(error)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_passing_shortage_of_descriptors_does_not_end_the_spill_of_a_stream() {
-        let failure = |errno: Errno| not_opened(io::Error::from_raw_os_error(errno.raw_os_error()));
-        for passing in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
-            assert!(
-                matches!(
-                    failure(passing),
-                    WriteFailure::Refused(Refusal::NotOpened(_))
-                ),
-                "{passing}"
-            );
-        }
-        for lasting in [Errno::IO, Errno::ROFS, Errno::ACCESS, Errno::NOSPC] {
-            assert!(
-                matches!(failure(lasting), WriteFailure::Disk(_)),
-                "{lasting}"
-            );
-        }
     }
 }

@@ -61,7 +61,7 @@ pub(super) enum OpResult {
 pub(super) enum WriteFailure {
     /// It is refused for now.
     Refused(Refusal),
-    /// The disk failed or is full: this stream does not write again.
+    /// The disk failed: this stream does not write again.
     Disk(io::Error),
 }
 
@@ -72,8 +72,8 @@ pub(super) enum Refusal {
     NoRoom,
     /// There is no permit for a file.
     NoPermit(NoPermit),
-    /// The system is short of descriptors or memory.
-    NotOpened(io::Error),
+    /// The disk is full or read-only, or the system is short of descriptors or memory.
+    NotNow(io::Error),
 }
 
 /// The bytes of one stream, wherever they are, and the state of its file.

@@ -65,15 +65,19 @@ pub struct EnginePermits {
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The spill folder cannot be used.
-    #[error(transparent)]
+    #[error("{0} ({SPILL_SETTINGS})")]
     Spill(#[from] SpillDirError),
     /// The pool's limits contradict each other.
     #[error("[pool]: {0}")]
     Pool(#[from] InvalidLimits),
     /// The system refuses what the spill needs.
-    #[error("cannot prepare the spill: {0}")]
+    #[error("cannot prepare the spill: {0} ({SPILL_SETTINGS})")]
     Io(#[from] std::io::Error),
 }
+
+/// What an operator can change about the spill.
+const SPILL_SETTINGS: &str =
+    "by spill.directory or --state; with spill.mode = \"off\" none is needed";
 
 impl Engine {
     /// For the Plan in force in `live`. Names are resolved on `runtime`.
@@ -203,7 +207,12 @@ fn spill(plan: &Plan, files: FairPermits<ClientId>) -> Result<Option<SpillOption
         return Ok(None);
     }
     let directory = &plan.spill.directory;
-    spill::prepare(directory)?;
+    match spill::prepare(directory) {
+        Err(error) if error.may_pass() => tracing::warn!(
+            "{error} ({SPILL_SETTINGS}); until streams can write there, their senders wait for slow readers"
+        ),
+        prepared => prepared?,
+    }
     if let Some(warning) = spill::warn_if_memory(directory) {
         tracing::warn!("{warning}");
     }

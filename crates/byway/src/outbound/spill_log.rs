@@ -7,14 +7,14 @@ use byway_relay::{NoPermit, SpillEvent};
 use crate::observe::log_limit::LogLimit;
 
 static NO_PERMIT: LogLimit = LogLimit::new();
-static NOT_OPENED: LogLimit = LogLimit::new();
+static NOT_NOW: LogLimit = LogLimit::new();
 static DISK_FAILED: LogLimit = LogLimit::new();
 
 /// Logs `event`.
 pub(super) fn report(event: SpillEvent<'_>) {
     let limit = match event {
         SpillEvent::NoPermit(_) => &NO_PERMIT,
-        SpillEvent::NotOpened(_) => &NOT_OPENED,
+        SpillEvent::NotNow(_) => &NOT_NOW,
         SpillEvent::DiskFailed(_) => &DISK_FAILED,
     };
     let Some(line) = limit.count() else {
@@ -30,7 +30,7 @@ pub(super) fn report(event: SpillEvent<'_>) {
             left_out,
             "cannot spill to disk: {own} of {most} descriptors for spill files are in use by one user, and no more than remain free may be; the stream goes on with back-pressure; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)"
         ),
-        SpillEvent::NotOpened(error) => {
+        SpillEvent::NotNow(error) => {
             tracing::warn!(%error, left_out, "cannot spill to disk for now; the stream goes on with back-pressure");
         }
         SpillEvent::DiskFailed(error) => {

@@ -1,10 +1,14 @@
 //! Slow: paused readers do not block their origin and cost the egress little memory. Rate limits
 //! hold.
 
+#[cfg(target_os = "linux")]
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use byway_testkit::pattern::{MIB, Pattern, Sum};
 use byway_testkit::{Launch, Origin, Visitor, curl};
+#[cfg(target_os = "linux")]
+use byway_testkit::{eventually, isolated};
 use rustix::process::{Resource, Rlimit};
 
 use super::*;
@@ -143,6 +147,99 @@ fn an_exhausted_spill_budget_blocks_the_origin_and_loses_nothing() {
     let mut sum = Sum::new();
     reader.exactly_each(EACH, |bytes| sum.add(bytes));
     assert_eq!(sum.hex(), Pattern::sha256(EACH));
+}
+
+/// The state folder is a disk of its own, which takes no bytes when the node starts, and takes some
+/// after `repair`. Then a paused reader's bytes are written to it.
+#[cfg(target_os = "linux")]
+#[track_caller]
+fn starts_while_its_disk_takes_nothing(
+    settings: &str,
+    spoil: fn(&Path),
+    repair: fn(&Path),
+    advice: &str,
+) {
+    let origin = Origin::useful();
+    let launch = Launch::configured(
+        BYWAY,
+        &format!(
+            "{settings}metrics.listen = \"127.0.0.1:0\"\n[[proxy]]\nlisten = \"127.0.0.1:0\"\n\
+             [[proxy.rule]]\naction = \"allow\"\ncidr = \"127.0.0.0/8\"\n"
+        ),
+    );
+    let state = launch.folder().join("state");
+    std::fs::create_dir(&state).unwrap();
+    mount(&["-t", "tmpfs", "-o", "size=16m", "none"], &state);
+    spoil(&state);
+    let program = launch.start();
+    let warning = program.wait_for_log("the spill directory");
+    assert!(warning.contains(advice), "{warning}");
+    assert!(warning.contains("spill.mode") && warning.contains("--state"));
+
+    let mut reader = paused_reader(0, program.address(), origin.address());
+    let metric = |name: &str| -> u64 {
+        let text = Visitor::connect(program.address_of("metrics"))
+            .get("/metrics")
+            .text();
+        let value = text.lines().find_map(|line| line.strip_prefix(name));
+        value.unwrap().trim().parse().unwrap()
+    };
+    eventually("the memory for the paused reader is full", || {
+        metric("byway_spill_memory_bytes ") >= 256 * 1024
+    });
+    assert_eq!(metric("byway_spilled_bytes "), 0);
+    repair(&state);
+    eventually("the paused reader's bytes are on the disk", || {
+        metric("byway_spilled_bytes ") > 0
+    });
+    let mut sum = Sum::new();
+    reader.exactly_each(EACH, |bytes| sum.add(bytes));
+    assert_eq!(sum.hex(), Pattern::sha256(EACH));
+}
+
+#[cfg(target_os = "linux")]
+#[track_caller]
+fn mount(options: &[&str], folder: &Path) {
+    let mut command = std::process::Command::new("mount");
+    assert!(
+        command
+            .args(options)
+            .arg(folder)
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_state_disk_stopped_the_start_of_a_node_with_a_proxy_and_ended_its_spill_for_good() {
+    isolated!(&[Path::new(BYWAY).parent().unwrap()]);
+    // The default of `per_node` follows from the free space, of which there is none at first.
+    for settings in ["", "spill.per_node = \"8MiB\"\n"] {
+        starts_while_its_disk_takes_nothing(
+            settings,
+            |state| {
+                std::fs::create_dir(state.join("spill")).unwrap();
+                let filled = std::fs::write(state.join("rest"), vec![1; 17 << 20]);
+                assert_eq!(filled.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+            },
+            |state| std::fs::remove_file(state.join("rest")).unwrap(),
+            "free some space",
+        );
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_read_only_state_disk_stopped_the_start_of_a_proxy() {
+    isolated!(&[Path::new(BYWAY).parent().unwrap()]);
+    starts_while_its_disk_takes_nothing(
+        "",
+        |state| mount(&["-o", "remount,ro"], state),
+        |state| mount(&["-o", "remount,rw"], state),
+        "mount its file system for writing",
+    );
 }
 
 /// With the descriptors of look-ups, pipes and attempts in use, too, each reader has the socket of

@@ -58,7 +58,9 @@ impl FakeDisk {
 enum Fate {
     Good,
     Refused,
-    /// The disk is full, or fails, after a part in 256ths of the bytes.
+    /// The disk is full after a part in 256ths of the bytes.
+    Full(u8),
+    /// The disk fails after a part in 256ths of the bytes.
     Fails(u8),
 }
 
@@ -67,9 +69,15 @@ impl Fate {
         match self {
             Self::Good => (wanted, None),
             Self::Refused => (0, Some(WriteFailure::Refused(Refusal::NoRoom))),
+            Self::Full(part) => (
+                wanted * usize::from(part) / 256,
+                Some(WriteFailure::Refused(Refusal::NotNow(
+                    io::ErrorKind::StorageFull.into(),
+                ))),
+            ),
             Self::Fails(part) => (
                 wanted * usize::from(part) / 256,
-                Some(WriteFailure::Disk(io::ErrorKind::StorageFull.into())),
+                Some(WriteFailure::Disk(io::ErrorKind::Other.into())),
             ),
         }
     }
@@ -88,7 +96,8 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let fate = prop_oneof![8 => Just(Fate::Good), 2 => Just(Fate::Refused), 1 => any::<u8>().prop_map(Fate::Fails)];
+    let fate = prop_oneof![8 => Just(Fate::Good), 2 => Just(Fate::Refused),
+        1 => any::<u8>().prop_map(Fate::Full), 1 => any::<u8>().prop_map(Fate::Fails)];
     prop_oneof![
         4 => (1_usize..40_000).prop_map(Step::Push),
         3 => (1_usize..60_000).prop_map(Step::Pull),
@@ -303,7 +312,7 @@ fn a_paused_reader_of_a_stream_that_has_ended_holds_no_memory() {
 }
 
 #[test]
-fn a_full_disk_keeps_the_bytes_in_memory_and_is_not_written_again() {
+fn a_disk_that_fails_keeps_the_bytes_in_memory_and_is_not_written_again() {
     let mut bench = Bench::new(65_536);
     bench.push(65_536);
     bench.work(Fate::Fails(100));
@@ -320,6 +329,21 @@ fn a_full_disk_keeps_the_bytes_in_memory_and_is_not_written_again() {
         65_536,
         "afterwards only back-pressure remains"
     );
+}
+
+#[test]
+fn a_disk_that_was_full_for_a_while_is_written_again_and_no_byte_is_lost() {
+    let mut bench = Bench::new(65_536);
+    bench.push(65_536);
+    bench.work(Fate::Full(100));
+    assert_eq!(bench.queue.spilled_bytes(), 65_536 * 100 / 256);
+    bench.push(65_536);
+    bench.now += RETRY_AFTER;
+    for _ in 0..3 {
+        bench.work(Fate::Good);
+    }
+    assert_eq!(bench.push(1 << 20), 65_536, "what was in memory is on disk");
+    bench.pull_all();
 }
 
 #[test]
