@@ -409,10 +409,13 @@ impl Carrier {
         self.0.pongs.send_replace(());
     }
 
-    /// Resolves at the next reply to a ping. Cancel safe.
-    pub(crate) async fn pong(&self) {
-        // The sender lives as long as `self`.
-        let _ = self.0.pongs.subscribe().changed().await;
+    /// Resolves at the next reply to a ping after this call. Cancel safe.
+    pub(crate) fn pong(&self) -> impl Future<Output = ()> {
+        let mut pongs = self.0.pongs.subscribe();
+        async move {
+            // The sender lives as long as `self`.
+            let _ = (self, pongs.changed().await);
+        }
     }
 
     /// Lets the next ping out though the path is silent. TCP does so by itself.

@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use byway_testkit::pipe;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::*;
 use crate::Congestion;
@@ -519,6 +519,33 @@ async fn an_open_on_a_silent_carrier_waited_for_its_end_although_another_one_ans
         2,
         "the silent one is kept: its streams may recover"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_was_paused_was_taken_for_a_path_that_loses_large_packets() {
+    let seconds = |seconds| Duration::from_millis((seconds * 1000.0) as u64);
+    // The first carrier is pinged at whole seconds, the other one 0.6 s later. The first one answers
+    // for 2.9 s.
+    for (other_answers_for, is_loss) in [(2.9, false), (4.9, false), (60.0, true)] {
+        let (link, _inbox, mut first) = welcomed().await;
+        let start = Instant::now();
+        answer_pings(&mut first, sleep(seconds(0.6))).await;
+        let (dialler, authenticated, mut other) = dialled(&Settings::default()).await;
+        dialler.attach(&link, authenticated).await;
+        let answering = async {
+            tokio::join!(
+                answer_pings(&mut first, sleep_until(start + seconds(2.9))),
+                answer_pings(&mut other, sleep_until(start + seconds(other_answers_for)))
+            );
+            std::future::pending::<()>().await;
+        };
+        let is_silent = tokio::select! {
+            is_silent = within(link.first_stays_silent()) => is_silent,
+            () = answering => unreachable!(),
+        };
+        assert_eq!(is_silent, is_loss, "{other_answers_for}");
+        assert!(!link.is_over());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -369,14 +369,6 @@ impl Link {
         )
     }
 
-    /// Whether another carrier answers.
-    pub(super) fn answers_beside(&self, number: u64) -> bool {
-        let answers = |attached: &AttachedCarrier| {
-            attached.number != number && !attached.ping_control.is_overdue()
-        };
-        self.0.carriers.lock().attached.iter().any(answers)
-    }
-
     /// The next smaller segment size, if carriers may be silent because large packets are lost.
     pub(crate) fn smaller_segments(&self) -> Option<SegmentSize> {
         let carriers = self.0.carriers.lock();

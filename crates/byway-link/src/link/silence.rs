@@ -2,28 +2,28 @@
 //!
 //! In:    the carrier; whether it and the others answer.
 //! Out:   that packets of full size seem to be lost on its path, at most once per carrier.
-//! Never: mistakes an outage for that: during an outage no other connection is established, and
-//!        after it the old one resumes.
+//! Never: mistakes an outage or a paused peer for that: others must answer all the time.
 
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout};
+use futures_util::future::select_all;
+use tokio::time::{sleep, timeout};
 
 use super::Link;
 use super::carriers::AttachedCarrier;
 use crate::large_packets::{may_be_silence, note_loss};
 
-/// Another carrier must answer within this time. If none does, the path has an outage.
+/// Another carrier must answer a ping within this time. If none does, the path has an outage, or
+/// the peer is paused.
 const SOON: Duration = Duration::from_secs(3);
 
-/// The carrier must stay silent for this much longer. After an outage of [`SOON`], TCP retransmits
-/// within this time.
-const STILL: Duration = Duration::from_secs(4);
+/// The carrier must stay silent for this many seconds more, and another one answer a ping in each.
+/// After an outage of [`SOON`], TCP retransmits within this time.
+const STILL_SECONDS: usize = 4;
 
 /// Watches `watched` until it ends, or until a loss is noted.
 pub(super) async fn watch(link: Link, watched: AttachedCarrier) {
     let AttachedCarrier {
-        number,
         carrier,
         ping_control,
         ..
@@ -33,29 +33,76 @@ pub(super) async fn watch(link: Link, watched: AttachedCarrier) {
             () = link.until(|_| ping_control.is_overdue()) => {}
             () = carrier.ended() => return,
         }
-        let mut unacknowledged = carrier.unacknowledged_bytes();
-        let is_path_well = timeout(SOON, link.until(|link| link.answers_beside(*number)))
-            .await
-            .is_ok();
-        if is_path_well {
-            let deadline = Instant::now() + STILL;
-            while ping_control.is_overdue() && !carrier.is_over() && Instant::now() < deadline {
-                unacknowledged = carrier.unacknowledged_bytes().or(unacknowledged);
-                tokio::select! {
-                    () = sleep(STILL / 4) => {}
-                    () = link.until(|_| !ping_control.is_overdue()) => {}
-                    () = carrier.ended() => {}
-                }
-            }
-            let is_silent = ping_control.is_overdue()
-                && (!carrier.is_over() || may_be_silence(&carrier.reason()));
-            if is_silent && let Some(bytes) = unacknowledged {
-                return note_loss(carrier, bytes);
-            }
+        let mut unacknowledged = None;
+        let is_silent = stays_silent(&link, &watched, &mut unacknowledged).await;
+        if is_silent && let Some(bytes) = unacknowledged {
+            return note_loss(carrier, bytes);
         }
         tokio::select! {
             () = link.until(|_| !ping_control.is_overdue()) => {}
             () = carrier.ended() => return,
         }
+    }
+}
+
+/// Whether `watched`, which is overdue, stays so while others answer. Sets the last known number of
+/// its unacknowledged bytes.
+async fn stays_silent(
+    link: &Link,
+    watched: &AttachedCarrier,
+    unacknowledged: &mut Option<u64>,
+) -> bool {
+    let AttachedCarrier {
+        number,
+        carrier,
+        ping_control,
+        ..
+    } = watched;
+    for _ in 0..STILL_SECONDS {
+        *unacknowledged = carrier.unacknowledged_bytes().or(*unacknowledged);
+        // It was answered before the silence may have begun, so it is asked again.
+        if !timeout(SOON, link.answered_beside(*number))
+            .await
+            .is_ok_and(|answered| answered)
+        {
+            return false;
+        }
+        if carrier.is_over() {
+            break;
+        }
+        tokio::select! {
+            () = sleep(Duration::from_secs(1)) => {}
+            () = link.until(|_| !ping_control.is_overdue()) => {}
+            () = carrier.ended() => {}
+        }
+    }
+    ping_control.is_overdue() && (!carrier.is_over() || may_be_silence(&carrier.reason()))
+}
+
+impl Link {
+    /// Pings all carriers but `number`, and resolves when one is answered: false if there is none.
+    async fn answered_beside(&self, number: u64) -> bool {
+        let mut others = self.0.carriers.lock().attached.clone();
+        others.retain(|other| other.number != number);
+        if others.is_empty() {
+            return false;
+        }
+        let pongs: Vec<_> = others
+            .iter()
+            .map(|other| Box::pin(other.carrier.pong()))
+            .collect();
+        for other in &others {
+            other.ping_control.ping_now();
+        }
+        select_all(pongs).await;
+        true
+    }
+
+    /// Whether its first carrier falls silent and stays so while others answer.
+    #[cfg(test)]
+    pub(crate) async fn first_stays_silent(&self) -> bool {
+        let first = self.0.carriers.lock().attached[0].clone();
+        self.until(|_| first.ping_control.is_overdue()).await;
+        stays_silent(self, &first, &mut None).await
     }
 }
