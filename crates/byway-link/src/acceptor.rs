@@ -10,7 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use byway_dial::{AsIo, Stream, peer_text, plain_words};
 use parking_lot::{Mutex, RwLock};
@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
 
 use crate::authenticated::{Authenticated, over_quic, over_tls, refuse_with, tune};
+use crate::closed_early::{CLOSED_EARLY, ClosedEarly};
 use crate::congestion::Congestion;
 use crate::control::ControlError;
 use crate::epoch;
@@ -128,6 +129,7 @@ impl Acceptor {
         Ok(QuicListener {
             endpoint,
             unproven: Arc::default(),
+            closed_early: Arc::default(),
             config: Arc::new(config),
         })
     }
@@ -341,6 +343,7 @@ async fn quic_handshake(
     let QuicIncoming {
         incoming,
         unproven: _unproven,
+        closed_early,
         config,
     } = incoming;
     let config = config
@@ -349,7 +352,15 @@ async fn quic_handshake(
     let connecting = incoming
         .accept_with(config)
         .map_err(|error| no_quic(peer, error))?;
-    connecting.await.map_err(|error| no_quic(peer, error))
+    connecting.await.map_err(|error| {
+        if matches!(
+            error,
+            ConnectionError::ConnectionClosed(_) | ConnectionError::ApplicationClosed(_)
+        ) {
+            closed_early.add(Instant::now());
+        }
+        no_quic(peer, error)
+    })
 }
 
 /// Why an authenticated dialler sent no first message.
@@ -375,6 +386,7 @@ pub struct QuicListener {
     endpoint: quinn::Endpoint,
     /// Handshakes under way from unproven addresses.
     unproven: Arc<AtomicUsize>,
+    closed_early: Arc<ClosedEarly>,
     config: Arc<QuicConfig>,
 }
 
@@ -401,13 +413,14 @@ pub struct QuicIncoming {
     incoming: quinn::Incoming,
     /// Held until the handshake is done or given up.
     unproven: Option<Counted>,
+    closed_early: Arc<ClosedEarly>,
     config: Arc<QuicConfig>,
 }
 
 impl QuicListener {
     /// The next handshake; `None` once the listener is closed. Cancel safe. While 64 handshakes
-    /// from unproven addresses are under way, a peer must prove its address first (RFC 9000 section
-    /// 8.1.2).
+    /// from unproven addresses are under way or were closed early, a peer must prove its address
+    /// first (RFC 9000 section 8.1.2).
     pub async fn accept(&self) -> Option<QuicIncoming> {
         self.accept_proven_if(|| false).await
     }
@@ -417,7 +430,13 @@ impl QuicListener {
         loop {
             let incoming = self.endpoint.accept().await?;
             let proven = incoming.remote_address_validated();
-            if !proven && (self.unproven.load(Relaxed) >= UNPROVEN || must_prove()) {
+            let closed_early = self.closed_early.remaining(Instant::now());
+            if closed_early >= CLOSED_EARLY {
+                incoming.refuse();
+                continue;
+            }
+            let unproven = self.unproven.load(Relaxed) + closed_early;
+            if !proven && (unproven >= UNPROVEN || must_prove()) {
                 // A real peer comes back with a token.
                 let _ = incoming.retry();
                 continue;
@@ -426,6 +445,7 @@ impl QuicListener {
             return Some(QuicIncoming {
                 incoming,
                 unproven,
+                closed_early: Arc::clone(&self.closed_early),
                 config: Arc::clone(&self.config),
             });
         }
@@ -436,17 +456,20 @@ impl QuicListener {
         self.endpoint.open_connections()
     }
 
-    /// Resolves once there is no connection. Cancel safe.
-    pub async fn idle(&self) {
-        self.endpoint.wait_idle().await;
-    }
-
     /// The address that it listens on.
     ///
     /// # Errors
     /// The system error.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.endpoint.local_addr()
+    }
+
+    /// Closes it once the peers had time to learn that their connections, which the caller has
+    /// ended, are closed. Does not wait longer: a connection that was closed early remains until
+    /// its idle timeout.
+    pub async fn leave(&self, reason: &str) {
+        let _ = timeout(CLOSING, self.endpoint.wait_idle()).await;
+        self.close(reason);
     }
 
     /// Closes all its connections.
@@ -456,8 +479,12 @@ impl QuicListener {
     }
 }
 
-/// The most handshakes from unproven addresses at once, per endpoint. Beyond that, an address must
-/// be proven before any state is kept for it.
+/// How long a connection is kept after its end, so that it can repeat that to the peer: three probe
+/// timeouts at most (RFC 9000 section 10.2) on paths of up to about 100 ms.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// The most handshakes from unproven addresses at once, per endpoint, with those that were closed
+/// early. Beyond that, an address must be proven before any state is kept for it.
 const UNPROVEN: usize = 64;
 
 impl QuicIncoming {

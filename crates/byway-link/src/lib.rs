@@ -21,6 +21,7 @@ mod budget;
 mod bundle;
 pub mod carrier;
 mod client_key;
+mod closed_early;
 pub mod congestion;
 mod connections;
 mod control;

@@ -38,7 +38,7 @@ use crate::window::MOST_BYTES;
 
 /// A connection without incoming packets for this long is dead. The session's own pings give up
 /// sooner; this is for the handshake and for a session that cannot send pings.
-const IDLE_TIMEOUT_MS: u32 = 40_000;
+pub(crate) const IDLE_TIMEOUT_MS: u32 = 40_000;
 
 /// The most unacknowledged bytes of all streams of a connection together.
 const SEND_WINDOW: u64 = 16 * 1024 * 1024;

@@ -392,6 +392,43 @@ async fn handshakes_from_unproven_addresses_are_limited_and_the_others_must_retr
     listening.pending().await.welcome().await.unwrap();
 }
 
+/// A dialler that gives its attempts up while a node restarts sends the node nothing but the close
+/// of each; forged packets can look the same.
+#[tokio::test]
+async fn connections_closed_by_their_first_packet_were_not_limited_and_kept_a_stopping_node() {
+    const CLIENTS: usize = 100;
+    let mut listening =
+        Listening::by_tcp_alone(Key::generate().unwrap(), Settings::default()).await;
+    let quic = listening.listen_quic();
+    let node = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let far = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let (key, mut packet) = (RawKey::generate(), [0; 2048]);
+    let mut answers = 0;
+    for _ in 0..CLIENTS {
+        let calling = common::quic::call(&endpoint, node.local_addr().unwrap(), &key);
+        // The node does not get the first packet.
+        within(node.recv(&mut packet)).await.unwrap();
+        drop(calling);
+        let bytes = within(node.recv(&mut packet)).await.unwrap();
+        far.send_to(&packet[..bytes], listening.address)
+            .await
+            .unwrap();
+        // It is closed at once, or answered with a Retry, which is the only answer.
+        tokio::select! {
+            arrived = listening.next() => drop(arrived.unwrap_err()),
+            answer = within(far.recv(&mut packet)) => answers += usize::from(answer.is_ok()),
+        }
+    }
+    assert!(
+        quic.connections() <= 64,
+        "{} connections remain",
+        quic.connections()
+    );
+    assert_eq!(answers, CLIENTS - 64);
+    within(quic.leave("the node is leaving")).await;
+}
+
 /// Answers pings until it is refused.
 async fn keep(mut peer: RawPeer) {
     while let Ok(control) = peer.reader.recv().await {

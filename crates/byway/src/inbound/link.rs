@@ -15,6 +15,7 @@ use byway_link::{
 };
 use socket2::SockRef;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::time::sleep;
 
 use super::admission::Admit;
@@ -110,7 +111,10 @@ const UDP_TICK: Duration = Duration::from_secs(1);
 
 /// Accepts QUIC until the context's scope drains; then the open sessions finish.
 async fn serve_quic(listener: QuicListener, context: Arc<ListenerContext>) {
+    // Each connection has a sender, so that the channel closes after the last one.
+    let (open, mut ended) = mpsc::channel::<()>(1);
     let accepting = async {
+        let open = open;
         let pending_links = context.connection_context.node.admission.pending_links();
         while let Some(incoming) = listener
             .accept_proven_if(|| pending_links.is_half_full())
@@ -134,12 +138,12 @@ async fn serve_quic(listener: QuicListener, context: Arc<ListenerContext>) {
                 connection,
                 peer: Some(peer),
             };
-            let arriving = context.clone();
+            let (arriving, open) = (context.clone(), open.clone());
             context
                 .connection_context
                 .scope
                 .spawn("quic carrier", async move {
-                    let _ip_permit = ip_permit;
+                    let (_ip_permit, _open) = (ip_permit, open);
                     let welcomed = Arc::clone(&pending_link);
                     let welcoming = acceptor
                         .quic_reporting(incoming, move |progress| welcomed.advance(progress));
@@ -152,8 +156,8 @@ async fn serve_quic(listener: QuicListener, context: Arc<ListenerContext>) {
         () = context.connection_context.scope.drained() => {}
     }
     // The endpoint drives every connection that it has accepted, so it closes after them.
-    listener.idle().await;
-    listener.close("the node is leaving");
+    while ended.recv().await.is_some() {}
+    listener.leave("the node is leaving").await;
 }
 
 /// What a carrier holds while it belongs to a session: a permit of its listener, and a descriptor.
