@@ -129,9 +129,18 @@ impl ServiceRegistry {
         self.file.begin();
     }
 
+    /// Assigns no more names, so visitors that wait for one are refused.
+    pub fn assign_no_more(&self) {
+        let mut state = self.state.lock();
+        state.leaving = true;
+        for watched in state.watched.values() {
+            watched.send_replace(());
+        }
+    }
+
     /// Assigns no more names, and writes them a last time for the next process. Waits for the disk.
     pub fn end_writing(&self) {
-        self.state.lock().leaving = true;
+        self.assign_no_more();
         self.file.end(|| self.to_write());
     }
 

@@ -100,6 +100,10 @@ impl ServiceRegistry {
                 let detail = format!("no service is exposed at the {name}");
                 return Err(Fault::new(Who::Downstream, Reason::NoRoute, detail));
             }
+            if self.state.lock().leaving {
+                let detail = format!("the agent of the {name} is away, and this node is stopping");
+                return Err(Fault::new(Who::Us, Reason::Draining, detail));
+            }
             let place = match &mut parked {
                 Some(place) => place,
                 none => none.insert(self.park(name, client, settings)?),
@@ -118,7 +122,7 @@ impl ServiceRegistry {
     ///
     /// # Errors
     /// 404 for a name that never existed; 503 when too many wait already, when another client gets
-    /// its place, or when it has waited too long; else the error of the agent.
+    /// its place, when it has waited too long, or when this node stops; else the error of the agent.
     ///
     /// # Cancel safety
     /// Safe: a visitor that leaves gives up its place.
@@ -373,10 +377,15 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_name_that_changes_hands_wakes_only_its_own_visitors() {
-        let folder = tempfile::tempdir().unwrap();
-        let [ours, others] = [[1; 6], [2; 6]].map(GrantId::from_bytes);
+    const OURS: GrantId = GrantId::from_bytes([1; 6]);
+    const OTHERS: GrantId = GrantId::from_bytes([2; 6]);
+
+    fn ours() -> Name {
+        Name::Http("ours.t.localhost".into())
+    }
+
+    /// A registry that knows a name of each grant, which no session has.
+    fn registry(folder: &std::path::Path) -> ServiceRegistry {
         let line = |host: &str, tenant: GrantId| {
             format!(
                 "http {host} {tenant} {} {} 1 1 \n",
@@ -384,19 +393,28 @@ mod tests {
                 now_s()
             )
         };
-        let saved = line("ours.t.localhost", ours) + &line("others.t.localhost", others);
-        std::fs::write(folder.path().join("names"), saved).unwrap();
-        let registry = ServiceRegistry::new(folder.path());
+        let saved = line("ours.t.localhost", OURS) + &line("others.t.localhost", OTHERS);
+        std::fs::write(folder.join("names"), saved).unwrap();
+        let registry = ServiceRegistry::new(folder);
         registry.load().unwrap();
+        registry
+    }
+
+    fn settings() -> LinkSettings {
         let second = Duration::from_secs(1);
-        let settings = LinkSettings {
+        LinkSettings {
             congestion: byway_link::Congestion::Bbr,
             quic_probe: second,
             park: 600 * second,
             parked: 8,
             streams: 8,
-        };
-        let name = Name::Http("ours.t.localhost".into());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_changes_hands_wakes_only_its_own_visitors() {
+        let folder = tempfile::tempdir().unwrap();
+        let (registry, settings, name) = (registry(folder.path()), settings(), ours());
         let wakes = Arc::new(Wakes::default());
         let waker = Arc::clone(&wakes).into();
         let mut cx = Context::from_waker(&waker);
@@ -404,7 +422,7 @@ mod tests {
             let mut visitor = pin!(registry.until_held(&name, Client::ANYONE, &settings));
             assert!(visitor.as_mut().poll(&mut cx).is_pending());
             assert_eq!(
-                registry.revoke(others),
+                registry.revoke(OTHERS),
                 [Name::Http("others.t.localhost".into())]
             );
             assert_eq!(
@@ -412,7 +430,7 @@ mod tests {
                 0,
                 "a visitor of another name was woken"
             );
-            assert_eq!(registry.revoke(ours), std::slice::from_ref(&name));
+            assert_eq!(registry.revoke(OURS), std::slice::from_ref(&name));
             assert_eq!(wakes.0.load(SeqCst), 1);
             let Poll::Ready(Err(fault)) = visitor.as_mut().poll(&mut cx) else {
                 panic!("it still waits")
@@ -422,5 +440,25 @@ mod tests {
         assert!(
             registry.state.lock().watched.is_empty() && registry.state.lock().parked.is_empty()
         );
+    }
+
+    #[tokio::test]
+    async fn visitors_that_waited_for_an_agent_kept_a_stopping_node_for_fifteen_seconds() {
+        let folder = tempfile::tempdir().unwrap();
+        let (registry, settings, name) = (registry(folder.path()), settings(), ours());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let refused = |polled| match polled {
+            Poll::Ready(Err(fault)) => {
+                let fault: Fault = fault;
+                assert_eq!((fault.status(), fault.reason), (503, Reason::Draining));
+            }
+            _ => panic!("it still waits"),
+        };
+        let mut earlier = pin!(registry.until_held(&name, Client::ANYONE, &settings));
+        assert!(earlier.as_mut().poll(&mut cx).is_pending());
+        registry.assign_no_more();
+        refused(earlier.as_mut().poll(&mut cx));
+        let mut later = pin!(registry.until_held(&name, Client::ANYONE, &settings));
+        refused(later.as_mut().poll(&mut cx));
     }
 }
