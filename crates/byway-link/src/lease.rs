@@ -148,6 +148,10 @@ pub enum Denied {
         "a newer process with the same key has taken it over; stop one of the two, or give them different names"
     )]
     Superseded,
+    /// A later session of the same process holds it, or held it: a new config may have moved the
+    /// service from one link to another and back.
+    #[error("a later session of the same process has it")]
+    LaterSession,
     /// Another identity has taken it, as its grant allows.
     #[error(
         "another node of the same grant has taken it over; give one of the two another name, or stop it"
@@ -558,13 +562,22 @@ impl Leases {
     }
 }
 
+/// Why `who` is refused in favour of a session of the same identity with this age.
+const fn superseded_by((epoch, _attempt): (u64, u64), who: &Claimant) -> Denied {
+    if epoch == who.epoch {
+        Denied::LaterSession
+    } else {
+        Denied::Superseded
+    }
+}
+
 /// The sessions that lose the name of `entry` to `who`; `None` if `who` holds it already.
 fn replaced(entry: &Entry, who: &Claimant, now_s: u64) -> Result<Option<Vec<Replaced>>, Denied> {
     if entry.tenant != who.tenant {
         return Err(Denied::OtherTenant(entry.tenant));
     }
     if entry.past.last == who.identity && who.age() < entry.past.fence {
-        return Err(Denied::Superseded);
+        return Err(superseded_by(entry.past.fence, who));
     }
     let mut replaced = Vec::new();
     for holder in &entry.holders {
@@ -574,7 +587,7 @@ fn replaced(entry: &Entry, who: &Claimant, now_s: u64) -> Result<Option<Vec<Repl
             return Ok(None);
         }
         if same_identity && theirs.age() >= who.age() {
-            return Err(Denied::Superseded);
+            return Err(superseded_by(theirs.age(), who));
         }
         let is_replaced = same_identity || who.conflict == Conflict::Take;
         if !is_replaced && who.conflict == Conflict::Refuse {

@@ -84,7 +84,8 @@ fn hellos_in_the_wrong_order_leave_the_newest_as_the_holder() {
     claim(&mut leases, who(1, 10, 3, 3)).unwrap();
     assert_eq!(
         claim(&mut leases, who(1, 10, 2, 2)),
-        Err(Denied::Superseded)
+        Err(Denied::LaterSession),
+        "it was called a newer process, of which to stop one"
     );
     assert_eq!(
         claim(&mut leases, who(1, 10, 3, 3)),

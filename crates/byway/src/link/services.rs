@@ -243,7 +243,10 @@ impl Services {
             RegistrationState::Refused
         };
         place.due = again;
-        Some(Arc::clone(&place.service.name))
+        let (kind, name) = (place.service.kind, Arc::clone(&place.service.name));
+        // So that the log says when it is public again, also at the earlier address.
+        self.public.remove(&(kind, Arc::clone(&name)));
+        Some(name)
     }
 
     /// The other side has made it public at `address`. Returns the service if the address is new. A
@@ -395,6 +398,17 @@ mod tests {
             "a refused service is not unregistered"
         );
         assert_eq!(services.is_refused(7, Some(Instant::now())), None);
+    }
+
+    #[test]
+    fn a_service_that_was_refused_became_public_at_its_earlier_address_without_a_word() {
+        let app = service(ServiceKind::Http, "app");
+        let mut services = Services::default();
+        sent(&mut services, std::slice::from_ref(&app));
+        assert!(services.is_public(1, "http://app.test").is_some());
+        services.is_refused(1, Some(Instant::now()));
+        sent(&mut services, &[app]);
+        assert!(services.is_public(1, "http://app.test").is_some());
     }
 
     #[test]

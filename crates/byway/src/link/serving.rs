@@ -504,6 +504,7 @@ impl PortError {
         match denied {
             Denied::OtherTenant(_) | Denied::Held { .. } => Self::Taken(why, detail),
             Denied::Superseded
+            | Denied::LaterSession
             | Denied::Taken
             | Denied::TooMany
             | Denied::Full
@@ -537,7 +538,7 @@ impl PortError {
 fn refusal(name: &Name, denied: &Denied) -> (Refusal, String) {
     let why = match denied {
         Denied::OtherTenant(_) | Denied::Held { .. } => Refusal::Held,
-        Denied::Superseded | Denied::Taken => Refusal::Superseded,
+        Denied::Superseded | Denied::LaterSession | Denied::Taken => Refusal::Superseded,
         Denied::TooMany => Refusal::Denied,
         Denied::Full | Denied::Leaving => Refusal::Busy,
         Denied::Gone => Refusal::Gone,
