@@ -103,7 +103,7 @@ fn a_full_disk_drops_lines_and_blocks_no_request() {
     eventually("all ten are counted", || {
         scrape(&program)["byway_access_log_dropped_total{reason=\"sink\"}"] == 10.0
     });
-    let line = program.wait_for_log("the access log does not keep up");
+    let line = program.wait_for_log("the access log cannot be written");
     assert!(line.contains("No space left on device"), "{line}");
     assert_eq!(visitor.get("/").status(), 200);
     drop(visitor);
@@ -165,6 +165,36 @@ fn a_disk_that_fills_up_later_drops_lines_and_blocks_no_request() {
     assert!(taken >= 10.0, "{taken} lines fit");
     drop(visitor);
     assert_eq!(program.stop().code, Some(0));
+}
+
+/// Lines that the sink refused after the first report, and before it took some again, were
+/// reported at the end as if the end had been their cause.
+#[test]
+fn lines_lost_to_a_full_disk_that_has_room_again_are_not_blamed_on_the_end() {
+    let (origin, folder) = (Origin::useful(), tempfile::tempdir().unwrap());
+    let log = folder.path().join("access.log");
+    std::os::unix::fs::symlink("/dev/full", &log).unwrap();
+    let program = edge(&to(&origin), &["--access-log", log.to_str().unwrap()]);
+    let mut visitor = Visitor::connect(program.address());
+    assert_eq!(visitor.get("/").status(), 200);
+    program.wait_for_log("the access log cannot be written");
+    for _ in 0..5 {
+        assert_eq!(visitor.get("/").status(), 200);
+    }
+    eventually("all six are counted", || {
+        scrape(&program)["byway_access_log_dropped_total{reason=\"sink\"}"] == 6.0
+    });
+    fs::remove_file(&log).unwrap();
+    program.signal(Signal::USR1);
+    program.wait_for_log("the access log was reopened");
+    assert_eq!(visitor.get("/").status(), 200);
+    eventually("the last one is written", || {
+        fs::read_to_string(&log).is_ok_and(|lines| lines.lines().count() == 1)
+    });
+    drop(visitor);
+    let log = program.stop().stderr;
+    assert!(!log.contains("the log was closed before"), "{log}");
+    assert_eq!(log.matches("No space left on device").count(), 2, "{log}");
 }
 
 /// A standard output that another process owns and does not read: it must not be made non-blocking.

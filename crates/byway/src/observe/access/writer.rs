@@ -95,7 +95,7 @@ pub(in crate::observe) struct Writer<P> {
     pub(in crate::observe) sink: Option<Sink>,
     pub(in crate::observe) interval: Duration,
     pub(in crate::observe) notice: Notice,
-    /// Why the sink last refused lines; cleared when it takes some.
+    /// Why the sink refused lines; cleared by the report of it.
     pub(in crate::observe) failure: Option<io::Error>,
 }
 
@@ -139,8 +139,9 @@ impl<P: AsRef<LogBuffer>> Writer<P> {
                 }
                 Some(Order::End(deadline, done)) => {
                     self.report_in_itself();
+                    self.report_new(None);
                     self.switch_buffers(&mut spare, None, deadline);
-                    self.report_at_end();
+                    self.report_new(Some("the log was closed before they were written"));
                     let _ = done.send(());
                     return;
                 }
@@ -245,14 +246,11 @@ impl<P: AsRef<LogBuffer>> Writer<P> {
                     self.write(lines, left, Some(until));
                     return order;
                 }
-                Ok(n) => {
-                    self.failure = None;
-                    left = left.get(n..).unwrap_or_default();
-                }
+                Ok(n) => left = left.get(n..).unwrap_or_default(),
                 Err(error) => {
                     self.lose_behind(lines, left);
-                    self.report_if_due(Some(&words(&error)));
                     self.failure = Some(error);
+                    self.report_if_due(None);
                     break;
                 }
             }
@@ -316,40 +314,38 @@ impl<P: AsRef<LogBuffer>> Writer<P> {
         let is_due = last_notice
             .as_ref()
             .is_none_or(|last_notice| last_notice.at.elapsed() >= REPORT_EVERY);
-        let is_new = self.dropped()
-            > last_notice
-                .as_ref()
-                .map_or(0, |last_notice| last_notice.dropped);
-        if is_due && (why.is_some() || is_new) {
+        if is_due && why.is_some() {
             self.report(why);
+        } else if is_due {
+            self.report_new(None);
         }
     }
 
-    fn report_at_end(&mut self) {
-        let Notice::ProgramLog(last_notice) = &self.notice else {
-            return;
-        };
-        if self.dropped()
-            > last_notice
-                .as_ref()
-                .map_or(0, |last_notice| last_notice.dropped)
+    /// Reports the lines that were lost since the last report, if any.
+    fn report_new(&mut self, why: Option<&str>) {
+        if let Notice::ProgramLog(last_notice) = &self.notice
+            && self.dropped() > last_notice.as_ref().map_or(0, |last| last.dropped)
         {
-            let failure = self.failure.take().map(|error| words(&error));
-            self.report(Some(
-                failure
-                    .as_deref()
-                    .unwrap_or("the log was closed before they were written"),
-            ));
+            self.report(why);
         }
     }
 
     fn report(&mut self, why: Option<&str>) {
         let dropped = self.dropped();
-        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
-        tracing::warn!(
-            dropped,
-            "the access log does not keep up; lines for which there is no room are dropped{why}"
-        );
+        match self.failure.take() {
+            Some(error) => tracing::warn!(
+                dropped,
+                "the access log cannot be written; its lines are dropped: {}",
+                words(&error)
+            ),
+            None => {
+                let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+                tracing::warn!(
+                    dropped,
+                    "the access log does not keep up; lines for which there is no room are dropped{why}"
+                );
+            }
+        }
         self.notice = Notice::ProgramLog(Some(LastNotice {
             at: Instant::now(),
             dropped,
