@@ -116,7 +116,7 @@ impl Node {
         splice::allow(plan.descriptors.shares.pipes / plan.workers);
         // Sockets inherited from an earlier process of this node: that process may still run.
         let follows = !inherited.is_empty();
-        let bound = bind_all(plan.keyed_listeners(), plan.workers.get(), inherited)?;
+        let bound = bind_all(plan.keyed_listeners(), plan.workers.get(), inherited, &[])?;
         let telemetry = Arc::new(Telemetry::new(plan.workers.get()));
         let stop = StopSignals::default();
         let workers = Workers::start(plan.workers, &stop, &telemetry.on_panic())?;
@@ -207,7 +207,10 @@ impl Node {
         let new = plan
             .keyed_listeners()
             .filter(|(key, _)| !serving.iter().any(|s| *s.key == *key));
-        let mut bound = bind_all(new, self.workers.count(), &mut Inherited::default())?;
+        let own = self.live().own_addresses();
+        let own: Vec<Bind> = own.iter().copied().map(Bind::Tcp).collect();
+        let inherited = &mut Inherited::default();
+        let mut bound = bind_all(new, self.workers.count(), inherited, &own)?;
         for s in serving.iter() {
             if let Some(listener) = plan
                 .listener(&s.key)
@@ -530,16 +533,22 @@ impl ToServe {
     }
 }
 
+/// `own`: where the node listens already.
 fn bind_all<'p>(
     listeners: impl Iterator<Item = (ListenerKey, &'p Arc<ListenerPlan>)>,
     workers: usize,
     inherited: &mut Inherited,
+    own: &[Bind],
 ) -> Result<Vec<ToServe>, BindError> {
     let bound = listeners.map(|(key, plan)| {
-        let (bound, udp) = match &plan.frontend.role {
-            Role::Link(_) => bind_with_udp(&plan.bind, workers, inherited)?,
-            _ => (bind::bind(&plan.bind, workers, inherited)?, None),
+        let bound = match &plan.frontend.role {
+            Role::Link(_) => bind_with_udp(&plan.bind, workers, inherited),
+            _ => bind::bind(&plan.bind, workers, inherited).map(|bound| (bound, None)),
         };
+        let (bound, udp) = bound.map_err(|error| {
+            let held_by = |error: BindError, own: &Bind| error.held_by(&plan.bind, own);
+            own.iter().fold(error, held_by)
+        })?;
         let Bound {
             address,
             sockets,

@@ -151,3 +151,21 @@ fn a_reload_that_adds_the_first_link_listener_redistributes_the_descriptors() {
     );
     stop(started);
 }
+
+#[test]
+fn an_address_that_overlaps_an_own_listener_is_not_blamed_on_another_program() {
+    let node = node(&format!("spill.mode = \"off\"\n{}", edge("^/")));
+    let own = addresses(&node)[0];
+    let every = format!("0.0.0.0:{}", own.port());
+    let new = edge("^/").replace("127.0.0.1:0", &every);
+    let plan = parse(&new, "byway.toml", Path::new("/state")).unwrap();
+    let refused = node.apply(plan).unwrap_err().to_string();
+    let expected = format!(
+        "cannot listen on {every}: this node itself listens on {own}; choose another port, restart the node, or take {own} \
+         out in one reload and add {every} in the next"
+    );
+    assert_eq!(refused, expected);
+    assert_eq!(status(own), 502, "the old listener stays");
+    node.cut();
+    node.join();
+}

@@ -47,18 +47,24 @@ pub struct BindError {
 
 impl BindError {
     fn new(address: &Bind, source: io::Error) -> Self {
-        let remedy = match source.kind() {
-            io::ErrorKind::AddrInUse => {
+        let remedy = match (source.kind(), address) {
+            (io::ErrorKind::AddrInUse, Bind::Unix(_)) => {
+                "another program listens there; stop that one or choose another path".into()
+            }
+            (io::ErrorKind::AlreadyExists, Bind::Unix(_)) => {
+                "there is a file that is not a socket; remove it or choose another path".into()
+            }
+            (io::ErrorKind::AddrInUse, Bind::Tcp(_)) => {
                 "the address is in use by another program; stop that one or choose another port (0 takes any free one)"
                     .into()
             }
-            io::ErrorKind::PermissionDenied => {
+            (io::ErrorKind::PermissionDenied, _) => {
                 "permission denied; ports below 1024 need root or the capability CAP_NET_BIND_SERVICE, a Unix socket \
                  a writable folder"
                     .into()
             }
-            io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
-            io::ErrorKind::NotFound => "the folder of the socket does not exist; create it first".into(),
+            (io::ErrorKind::AddrNotAvailable, _) => "this machine does not have that address".into(),
+            (io::ErrorKind::NotFound, _) => "the folder of the socket does not exist; create it first".into(),
             _ => source.to_string(),
         };
         Self {
@@ -70,6 +76,18 @@ impl BindError {
 }
 
 impl BindError {
+    /// The same error for a new listener at `address`, if the node itself listens at `own`.
+    pub fn held_by(self, address: &Bind, own: &Bind) -> Self {
+        if self.source.kind() != io::ErrorKind::AddrInUse || !own.overlaps(address) {
+            return self;
+        }
+        let remedy = format!(
+            "this node itself listens on {own}; choose another port, restart the node, or take {own} out in one reload and \
+             add {address} in the next"
+        );
+        Self { remedy, ..self }
+    }
+
     /// The UDP half of a listener of links.
     pub fn udp(address: std::net::SocketAddr, source: io::Error) -> Self {
         let error = Self::new(&Bind::Tcp(address), source);
@@ -161,10 +179,12 @@ fn bind_path(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     use std::os::unix::net::{UnixListener, UnixStream};
     match UnixListener::bind(path) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            let is_socket = std::fs::symlink_metadata(path)?.file_type().is_socket();
+            if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
             let is_dead = UnixStream::connect(path)
                 .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused);
-            if !(is_socket && is_dead) {
+            if !is_dead {
                 return Err(error);
             }
             std::fs::remove_file(path)?;
@@ -196,6 +216,7 @@ mod tests {
         let living = bind(&address, 2, &mut Inherited::default()).unwrap();
         let refused = bind(&address, 1, &mut Inherited::default()).err().unwrap();
         assert_eq!(refused.source.kind(), io::ErrorKind::AddrInUse);
+        assert!(!refused.to_string().contains("port"), "{refused}");
         assert_eq!(living.sockets.len(), 2);
         drop(living);
         assert!(!folder.path().join("s").exists());
@@ -240,13 +261,12 @@ mod tests {
     fn a_plain_file_at_the_path_of_a_socket_is_not_removed() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("s"), "precious").unwrap();
+        let address = Bind::Unix(folder.path().join("s"));
+        let refused = bind(&address, 1, &mut Inherited::default()).err().unwrap();
+        let text = refused.to_string();
         assert!(
-            bind(
-                &Bind::Unix(folder.path().join("s")),
-                1,
-                &mut Inherited::default()
-            )
-            .is_err()
+            text.contains("not a socket") && !text.contains("port"),
+            "{text}"
         );
         assert_eq!(std::fs::read(folder.path().join("s")).unwrap(), b"precious");
     }

@@ -203,14 +203,17 @@ impl NodeContext {
     }
 
     fn bind(&self, address: SocketAddr) -> Result<Bound, NotOpen> {
-        let bound = bind::bind(
-            &Bind::Tcp(address),
-            self.scopes.len(),
-            &mut Inherited::default(),
-        );
+        let bind = Bind::Tcp(address);
+        let bound = bind::bind(&bind, self.scopes.len(), &mut Inherited::default());
         bound.map_err(|error| {
             if error.source.kind() == std::io::ErrorKind::AddrInUse {
-                return NotOpen::InUse;
+                let own = self.engine.live.own_addresses();
+                let is_own = own.iter().any(|own| Bind::Tcp(*own).overlaps(&bind));
+                return if is_own {
+                    NotOpen::OwnListener
+                } else {
+                    NotOpen::InUse
+                };
             }
             if let Some(line) = self.ports.failures.count() {
                 tracing::warn!(left_out = line.left_out, "a public port: {error}");

@@ -1,14 +1,18 @@
 //! Tests of what the inbounds of an egress do with a connection before anything is opened.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use byway_dial::Stream;
+use byway_link::GrantId;
 
 use super::bind::{Socket, bind};
 use super::context::{Accepted, ConnectionInfo};
 use super::dispatch::dispatch;
 use super::http::h1;
 use super::{mixed, tcp};
+use crate::config::Bind;
+use crate::link::port_opener::{NotOpen, PortOpener};
 use crate::os::inherit::Inherited;
 use crate::testing::{Bench, settle};
 
@@ -257,4 +261,27 @@ async fn a_connection_takes_only_the_memory_of_its_own_role() {
     for (role, bytes, most) in sizes {
         assert!(bytes <= most, "{role}: {bytes} of {most} bytes");
     }
+}
+
+#[tokio::test]
+async fn a_public_port_that_the_server_itself_listens_on_is_not_blamed_on_another_program() {
+    let bench = Bench::egress("");
+    let node = &bench.context.node;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let open = || {
+        let limits = &node.engine.live.plan().limits;
+        Arc::clone(node).open(address, GrantId::from_bytes([0; 6]), limits)
+    };
+    assert!(matches!(open(), Err(NotOpen::InUse)));
+    let (key, _) = node.engine.live.plan().keyed_listeners().next().unwrap();
+    let every = SocketAddr::from(([0, 0, 0, 0], address.port()));
+    node.engine
+        .live
+        .add_listener(key, Arc::new(Bind::Tcp(every)));
+    let refused = open().err().map(|error| error.to_string());
+    assert_eq!(
+        refused.as_deref(),
+        Some("the server itself listens on the port")
+    );
 }

@@ -59,9 +59,12 @@ pub const PORTS_A_TENANT: usize = NAMES_A_TENANT;
 /// Why a port is not open.
 #[derive(Debug, thiserror::Error)]
 pub enum NotOpen {
-    /// Another program has it, or another listener of this node.
+    /// Another program has it.
     #[error("the port is in use by another program on the server")]
     InUse,
+    /// Another listener of this node has it.
+    #[error("the server itself listens on the port")]
+    OwnListener,
     /// The tenant has used its share of ports.
     #[error("this grant has {PORTS_A_TENANT} ports open already")]
     TooMany,

@@ -521,6 +521,11 @@ impl PortError {
                 );
                 Self::Taken(Refusal::Held, detail)
             }
+            NotOpen::OwnListener => {
+                let detail =
+                    format!("the server itself listens on port {port}; ask for another one");
+                Self::Taken(Refusal::Held, detail)
+            }
             NotOpen::TooMany => Self::Refused(Refusal::Denied, error.to_string()),
             NotOpen::NoRoom { .. } | NotOpen::Failed => {
                 Self::Refused(Refusal::Busy, error.to_string())
