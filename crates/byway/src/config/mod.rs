@@ -17,6 +17,7 @@ mod effective;
 mod errors;
 mod flags;
 mod hints;
+mod host_index;
 mod host_pattern;
 mod kept_name;
 mod link_flags;

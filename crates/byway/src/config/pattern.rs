@@ -100,16 +100,40 @@ fn impossible_escape(text: &str) -> Option<String> {
     })
 }
 
-/// Whether `wide` matches every path that `narrow` matches, because it is the text that `narrow`
-/// begins with.
-pub(super) fn covers(wide: &str, narrow: &str) -> bool {
-    let wide = wide.trim_end_matches(".*$").trim_end_matches(".*");
-    match (&parts(wide)[..], &parts(narrow)[..]) {
-        ([Part::Start], [Part::Start, ..]) => true,
-        ([Part::Start, Part::Text(wide)], [Part::Start, Part::Text(narrow), ..]) => {
-            narrow.starts_with(wide)
-        }
-        _ => false,
+/// The text that every path begins with which `pattern` matches; `None` if it is not anchored.
+pub(super) fn first_text(pattern: &str) -> Option<String> {
+    let mut parts = parts(pattern).into_iter();
+    match (parts.next(), parts.next()) {
+        (Some(Part::Start), Some(Part::Text(text))) => Some(text),
+        (Some(Part::Start), _) => Some(String::new()),
+        _ => None,
+    }
+}
+
+/// The text, if `pattern` matches every path that begins with it, and no other.
+pub(super) fn only_text(pattern: &str) -> Option<String> {
+    let pattern = pattern.trim_end_matches(".*$").trim_end_matches(".*");
+    match &parts(pattern)[..] {
+        [Part::Start] => Some(String::new()),
+        [Part::Start, Part::Text(text)] => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// Whether `pattern` may match a path that begins with two slashes.
+pub(super) fn may_match_two_slashes(pattern: &str) -> bool {
+    let parts = parts(pattern);
+    let [Part::Start, rest @ ..] = &parts[..] else {
+        return true;
+    };
+    let rest = match rest {
+        [Part::Text(text), rest @ ..] if text == "/" => rest,
+        [Part::Text(text), ..] => return text.starts_with("//"),
+        rest => rest,
+    };
+    match rest.first() {
+        Some(Part::Other(next)) => may_be_slash(next),
+        _ => true,
     }
 }
 
@@ -240,6 +264,11 @@ mod tests {
             let matches = Regex::new(pattern).unwrap().is_match(path);
             assert!(matches || pattern.contains('%'), "{pattern}");
         }
+    }
+
+    fn covers(wide: &str, narrow: &str) -> bool {
+        let (wide, narrow) = (only_text(wide), first_text(narrow));
+        wide.is_some_and(|wide| narrow.is_some_and(|narrow| narrow.starts_with(&wide)))
     }
 
     #[test]

@@ -5,9 +5,11 @@
 //!        another place.
 //! Never: reports a path that would be refused, or answered with 404.
 
+use std::collections::HashMap;
+
 use regex::Regex;
 
-use super::host_pattern::HostPattern;
+use super::host_index::HostKey;
 use super::pattern;
 use super::plan::{EdgePlan, Plan, RoutePlan};
 use super::warnings::edges;
@@ -25,7 +27,8 @@ fn warning(edge_name: &str, edge: &EdgePlan) -> Option<String> {
     if edge.settings.reject_empty_segments {
         return None;
     }
-    let passed = |(index, route)| Some((passed_by(edge, index, route)?, route));
+    let mut candidates = Candidates::new(edge);
+    let passed = |(index, route)| Some((candidates.passed_by(index, route)?, route));
     let all: Vec<(Passed<'_>, &RoutePlan)> = edge
         .routes
         .iter()
@@ -55,18 +58,70 @@ struct Passed<'e> {
     later: &'e RoutePlan,
 }
 
-fn passed_by<'e>(edge: &'e EdgePlan, index: usize, route: &RoutePlan) -> Option<Passed<'e>> {
-    let path = beginning(route.path.as_ref()?)?;
-    let doubled = format!("/{path}");
-    let mut routes = edge.routes.iter().map(AsRef::as_ref).enumerate();
-    let (place, later) = routes.find(|(_, other): &(usize, &RoutePlan)| {
-        hosts_meet(&route.hosts, &other.hosts)
-            && other
-                .path
-                .as_ref()
-                .is_none_or(|path| path.is_match(&doubled))
-    })?;
-    (place > index && later.upstreams != route.upstreams).then_some(Passed { path, later })
+/// The most patterns that are tried for one edge: beyond it, patterns are taken for correct.
+const MOST_TRIES: usize = 1 << 20;
+
+/// The routes of an edge that a path with two slashes in front may lead to, by host pattern. In
+/// most configs these are few for each host.
+struct Candidates<'e> {
+    edge: &'e EdgePlan,
+    /// Those with this pattern.
+    with: HashMap<HostKey<'e>, Vec<usize>>,
+    /// Those with another pattern that this one covers.
+    below: HashMap<HostKey<'e>, Vec<usize>>,
+    tries_left: usize,
+}
+
+impl<'e> Candidates<'e> {
+    fn new(edge: &'e EdgePlan) -> Self {
+        let (mut with, mut below) = (
+            HashMap::<_, Vec<usize>>::new(),
+            HashMap::<_, Vec<usize>>::new(),
+        );
+        for (index, route) in edge.routes.iter().enumerate() {
+            let path = route.path.as_ref().map(Regex::as_str);
+            if !path.is_none_or(pattern::may_match_two_slashes) {
+                continue;
+            }
+            for host in HostKey::all(&route.hosts) {
+                with.entry(host).or_default().push(index);
+                for wide in host.covering().filter(|wide| *wide != host) {
+                    below.entry(wide).or_default().push(index);
+                }
+            }
+        }
+        Self {
+            edge,
+            with,
+            below,
+            tries_left: MOST_TRIES,
+        }
+    }
+
+    fn passed_by(&mut self, index: usize, route: &'e RoutePlan) -> Option<Passed<'e>> {
+        let path = beginning(route.path.as_ref()?)?;
+        let doubled = format!("/{path}");
+        let mut first = None;
+        for host in HostKey::all(&route.hosts) {
+            let covering = host.covering().filter_map(|wide| self.with.get(&wide));
+            for meeting in covering.chain(self.below.get(&host)) {
+                for place in meeting {
+                    if first.is_some_and(|(first, _)| first <= *place) {
+                        break;
+                    }
+                    self.tries_left = self.tries_left.checked_sub(1)?;
+                    let later = self.edge.routes.get(*place)?;
+                    let path = later.path.as_ref();
+                    if path.is_none_or(|path| path.is_match(&doubled)) {
+                        first = Some((*place, &**later));
+                        break;
+                    }
+                }
+            }
+        }
+        let (place, later) = first?;
+        (place > index && later.upstreams != route.upstreams).then_some(Passed { path, later })
+    }
 }
 
 /// The beginning of a path for which a pattern is anchored at its first slash; `None` if it is not,
@@ -76,13 +131,6 @@ fn beginning(pattern: &Regex) -> Option<String> {
     let is_passed =
         path.starts_with('/') && !path.starts_with("//") && !pattern.is_match(&format!("/{path}"));
     ((certain || pattern.is_match(&path)) && is_passed).then_some(path)
-}
-
-fn hosts_meet(some: &[HostPattern], others: &[HostPattern]) -> bool {
-    let meet = |a: &HostPattern, b: &HostPattern| {
-        a == b || a.matches(&b.to_string()) || b.matches(&a.to_string())
-    };
-    some.is_empty() || others.is_empty() || some.iter().any(|a| others.iter().any(|b| meet(a, b)))
 }
 
 #[cfg(test)]
@@ -162,5 +210,23 @@ mod tests {
         ] {
             assert_eq!(warned(head, routes), [""; 0], "{head} {routes:?}");
         }
+    }
+
+    #[test]
+    fn the_routes_of_many_hosts_are_compared_only_with_those_of_the_same_host() {
+        let mut text = "[[edge]]\nlisten = \"127.0.0.1:99\"\n".to_owned();
+        for host in 0..100 {
+            for (path, port) in [("^/admin", 1), ("^/api/[a-z]+", 1), ("", 2)] {
+                let route = format!("hosts = \"h{host}.example\"\npath = \"{path}\"\n");
+                text += &format!("[[edge.route]]\n{route}to = \"127.0.0.1:{port}\"\n");
+            }
+        }
+        let plan = parse(&text, "byway.toml", Path::new("/state")).unwrap();
+        let (_, edge) = edges(&plan)[0];
+        let mut candidates = Candidates::new(edge);
+        let routes = edge.routes.iter().enumerate();
+        let passed = routes.filter(|(index, route)| candidates.passed_by(*index, route).is_some());
+        assert_eq!(passed.count(), 200);
+        assert_eq!(MOST_TRIES - candidates.tries_left, 200, "patterns tried");
     }
 }

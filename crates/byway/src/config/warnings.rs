@@ -4,11 +4,12 @@
 //! Out:   one sentence for each finding, for `byway check` and for the log of `byway run`.
 //! Never: a false alarm: a finding holds for every possible request.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::host_pattern::HostPattern;
+use super::host_index::HostKey;
 use super::link_plan::Serves;
-use super::pattern::{covers, no_match};
+use super::pattern::{first_text, no_match, only_text};
 use super::plan::{EdgePlan, EgressPlan, Plan, Role, RoutePlan};
 use super::rule_warnings::{closed_ports_in_ranges, unreachable_rules};
 
@@ -65,23 +66,22 @@ pub(super) fn edges(plan: &Plan) -> Vec<(&str, &Arc<EdgePlan>)> {
 /// Routes are tried in their order, so one is never reached if earlier ones match all that it
 /// matches.
 fn unreachable_routes(edge_name: &str, edge: &EdgePlan, found: &mut Vec<String>) {
+    let mut earlier = Earlier::default();
     for (index, route) in edge.routes.iter().enumerate() {
-        let earlier = edge.routes.get(..index).unwrap_or_default();
-        let Some(by) = covering(earlier, route) else {
-            continue;
-        };
-        let names: Vec<String> = by.iter().map(|route| shown(route)).collect();
-        let only_slash = by
-            .iter()
-            .any(|wide| covers_paths(wide, route) == Some(Covered::AllButAsterisk));
-        found.push(format!(
-            "edge {edge_name}: the route {} is never reached, because {} before it already {} every request that it \
-             could{}; move it up, or take it out",
-            shown(route),
-            names.join(" and "),
-            if names.len() == 1 { "matches" } else { "match" },
-            if only_slash { " (except for `OPTIONS *`)" } else { "" },
-        ));
+        if let Some(by) = earlier.covering(route) {
+            let by = by.into_iter().filter_map(|index| edge.routes.get(index));
+            let names: Vec<String> = by.clone().map(|route| shown(route)).collect();
+            let only_slash = by.into_iter().any(|wide| leaves_asterisk(wide, route));
+            found.push(format!(
+                "edge {edge_name}: the route {} is never reached, because {} before it already {} every request that \
+                 it could{}; move it up, or take it out",
+                shown(route),
+                names.join(" and "),
+                if names.len() == 1 { "matches" } else { "match" },
+                if only_slash { " (except for `OPTIONS *`)" } else { "" },
+            ));
+        }
+        earlier.add(index, route);
     }
 }
 
@@ -130,62 +130,78 @@ fn paths_written_as_globs(edge_name: &str, edge: &EdgePlan, found: &mut Vec<Stri
     }
 }
 
-/// The earlier routes that together match every request that `route` matches, if there are any.
-fn covering<'r>(earlier: &'r [Arc<RoutePlan>], route: &RoutePlan) -> Option<Vec<&'r RoutePlan>> {
-    let mut candidates = earlier
-        .iter()
-        .map(Arc::as_ref)
-        .filter(|earlier| covers_paths(earlier, route).is_some());
-    if route.hosts.is_empty() {
-        return candidates
-            .find(|earlier| earlier.hosts.is_empty())
-            .map(|earlier| vec![earlier]);
+/// The earlier routes of an edge. A route is compared only with those that have a host pattern
+/// which covers its own, and with those by the text that their paths begin with.
+#[derive(Default)]
+struct Earlier<'e>(HashMap<HostKey<'e>, Paths<'e>>);
+
+/// The paths of routes with one host pattern; each value is the index of the first such route.
+#[derive(Default)]
+struct Paths<'e> {
+    /// Every path, or all but that of `OPTIONS *`.
+    every: Option<usize>,
+    /// This pattern.
+    patterns: HashMap<&'e str, usize>,
+    /// All that begin with the text, by its length.
+    texts: BTreeMap<usize, HashMap<String, usize>>,
+}
+
+impl<'e> Earlier<'e> {
+    /// The indexes of the routes that together match every request that `route` matches, if there
+    /// are any.
+    fn covering(&self, route: &RoutePlan) -> Option<Vec<usize>> {
+        let pattern = route.path.as_ref().map(regex::Regex::as_str);
+        let text = pattern.and_then(first_text);
+        let mut by = Vec::new();
+        for host in HostKey::all(&route.hosts) {
+            let paths = host.covering().filter_map(|wide| self.0.get(&wide));
+            let first = paths.filter_map(|paths| paths.first(pattern, text.as_deref()));
+            let first = first.min()?;
+            if !by.contains(&first) {
+                by.push(first);
+            }
+        }
+        Some(by)
     }
-    let mut by: Vec<&RoutePlan> = Vec::new();
-    for host in &route.hosts {
-        let one = candidates.clone().find(|earlier| {
-            earlier.hosts.is_empty()
-                || earlier
-                    .hosts
-                    .iter()
-                    .any(|pattern| covers_host(pattern, host))
-        })?;
-        if !by.iter().any(|known| std::ptr::eq(*known, one)) {
-            by.push(one);
+
+    fn add(&mut self, index: usize, route: &'e RoutePlan) {
+        let pattern = route.path.as_ref().map_or("", regex::Regex::as_str);
+        let text = only_text(pattern);
+        for host in HostKey::all(&route.hosts) {
+            let paths = self.0.entry(host).or_default();
+            if MATCH_EVERYTHING.contains(&pattern) || MATCH_EVERY_SLASH.contains(&pattern) {
+                paths.every.get_or_insert(index);
+            }
+            paths.patterns.entry(pattern).or_insert(index);
+            if let Some(text) = &text {
+                let texts = paths.texts.entry(text.len()).or_default();
+                texts.entry(text.clone()).or_insert(index);
+            }
         }
     }
-    Some(by)
 }
 
-/// How the paths of one route are covered by those of another.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Covered {
-    /// All of them.
-    All,
-    /// All that begin with a slash, and `OPTIONS *` is left.
-    AllButAsterisk,
+impl Paths<'_> {
+    /// The first route that matches every path that `pattern` matches, as far as their texts show
+    /// it. `text` is what those paths begin with.
+    fn first(&self, pattern: Option<&str>, text: Option<&str>) -> Option<usize> {
+        let same = pattern.and_then(|pattern| self.patterns.get(pattern));
+        let begins = self.texts.iter().filter_map(|(length, texts)| {
+            let beginning = text?.get(..*length)?;
+            texts.get(beginning)
+        });
+        let all = self.every.iter().chain(same).chain(begins);
+        all.min().copied()
+    }
 }
 
-/// Whether `wide` matches every path that `narrow` matches, as far as their texts show it.
-fn covers_paths(wide: &RoutePlan, narrow: &RoutePlan) -> Option<Covered> {
-    let Some(path) = &wide.path else {
-        return Some(Covered::All);
-    };
-    if narrow.path.as_ref().is_some_and(|narrow| {
-        narrow.as_str() == path.as_str() || covers(path.as_str(), narrow.as_str())
-    }) {
-        return Some(Covered::All);
-    }
-    if MATCH_EVERYTHING.contains(&path.as_str()) {
-        return Some(Covered::All);
-    }
-    if !MATCH_EVERY_SLASH.contains(&path.as_str()) {
-        return None;
-    }
-    match &narrow.path {
-        Some(narrow) if !narrow.is_match("*") => Some(Covered::All),
-        _ => Some(Covered::AllButAsterisk),
-    }
+/// Whether `wide` does not match the path of `OPTIONS *`, though `narrow` may.
+fn leaves_asterisk(wide: &RoutePlan, narrow: &RoutePlan) -> bool {
+    let every_slash = wide
+        .path
+        .as_ref()
+        .is_some_and(|path| MATCH_EVERY_SLASH.contains(&path.as_str()));
+    every_slash && narrow.path.as_ref().is_none_or(|path| path.is_match("*"))
 }
 
 /// Patterns that match every text without a line end; no canonical path has one.
@@ -193,14 +209,3 @@ const MATCH_EVERYTHING: [&str; 8] = ["", "^", ".*", "^.*", ".*$", "^.*$", "/*", 
 
 /// Patterns that match every path except that of `OPTIONS *`.
 const MATCH_EVERY_SLASH: [&str; 6] = ["/", "^/", "/.*", "^/.*", "/.*$", "^/.*$"];
-
-/// Whether `wide` matches every host that `narrow` matches.
-fn covers_host(wide: &HostPattern, narrow: &HostPattern) -> bool {
-    match (wide, narrow) {
-        (HostPattern::Below(_), HostPattern::Exact(name)) => wide.matches(name.as_str()),
-        (HostPattern::Below(above), HostPattern::Below(name)) => {
-            above == name || wide.matches(name.as_str())
-        }
-        (wide, narrow) => wide == narrow,
-    }
-}
