@@ -297,6 +297,6 @@ mod tests {
     #[test]
     fn the_future_of_a_request_does_not_grow() {
         let bytes = future_bytes(RequestJob::answer);
-        assert!(bytes <= 2_656, "{bytes} bytes");
+        assert!(bytes <= 2_384, "{bytes} bytes");
     }
 }
