@@ -11,6 +11,7 @@ use crate::Congestion;
 use crate::common::raw::{RawKey, RawPeer, frame};
 use crate::common::{Listening, PATIENCE, dialler, within};
 use crate::fair_budget::{FairBudget, Limits, Purpose};
+use crate::large_packets;
 use crate::measuring::Announcer;
 use crate::mux::frame::{CONTROL, FrameKind};
 use crate::wire::{FEATURE_HOST, GoAway, Refused, Welcome};
@@ -525,26 +526,33 @@ async fn an_open_on_a_silent_carrier_waited_for_its_end_although_another_one_ans
 async fn a_peer_that_was_paused_was_taken_for_a_path_that_loses_large_packets() {
     let seconds = |seconds| Duration::from_millis((seconds * 1000.0) as u64);
     // The first carrier is pinged at whole seconds, the other one 0.6 s later. The first one answers
-    // for 2.9 s.
-    for (other_answers_for, is_loss) in [(2.9, false), (4.9, false), (60.0, true)] {
+    // for 2.9 s, the other one for these times.
+    for (stops_at, goes_on_at, first_ends, is_loss) in [
+        (2.9, 60.0, false, false),
+        (4.9, 60.0, false, false),
+        (2.9, 5.0, true, false),
+        (60.0, 60.0, false, true),
+    ] {
         let (link, _inbox, mut first) = welcomed().await;
         let start = Instant::now();
         answer_pings(&mut first, sleep(seconds(0.6))).await;
         let (dialler, authenticated, mut other) = dialled(&Settings::default()).await;
         dialler.attach(&link, authenticated).await;
+        let at = |time| sleep_until(start + seconds(time));
         let answering = async {
-            tokio::join!(
-                answer_pings(&mut first, sleep_until(start + seconds(2.9))),
-                answer_pings(&mut other, sleep_until(start + seconds(other_answers_for)))
-            );
-            std::future::pending::<()>().await;
+            answer_pings(&mut other, at(stops_at)).await;
+            at(goes_on_at).await;
+            if first_ends {
+                // Another one was dialled during the pause, and needs its place.
+                link.end_first(large_packets::MADE_ROOM);
+            }
+            answer_pings(&mut other, std::future::pending()).await;
         };
         let is_silent = tokio::select! {
             is_silent = within(link.first_stays_silent()) => is_silent,
-            () = answering => unreachable!(),
+            _ = async { tokio::join!(answering, answer_pings(&mut first, at(2.9))) } => unreachable!(),
         };
-        assert_eq!(is_silent, is_loss, "{other_answers_for}");
-        assert!(!link.is_over());
+        assert_eq!(is_silent, is_loss, "{stops_at} {goes_on_at}");
     }
 }
 

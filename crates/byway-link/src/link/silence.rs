@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use futures_util::future::select_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::time::{sleep, timeout};
 
 use super::Link;
@@ -58,17 +59,15 @@ async fn stays_silent(
         ping_control,
         ..
     } = watched;
-    for _ in 0..STILL_SECONDS {
+    for second in 0..STILL_SECONDS {
         *unacknowledged = carrier.unacknowledged_bytes().or(*unacknowledged);
-        // It was answered before the silence may have begun, so it is asked again.
-        if !timeout(SOON, link.answered_beside(*number))
-            .await
-            .is_ok_and(|answered| answered)
-        {
+        // Its last answer may be older than the silence, so it is pinged again.
+        if timeout(SOON, link.answered_beside(*number)).await.is_err() {
             return false;
         }
         if carrier.is_over() {
-            break;
+            // A peer that continues after a pause answers on some carriers before this one.
+            return second > 0 && may_be_silence(&carrier.reason());
         }
         tokio::select! {
             () = sleep(Duration::from_secs(1)) => {}
@@ -80,22 +79,32 @@ async fn stays_silent(
 }
 
 impl Link {
-    /// Pings all carriers but `number`, and resolves when one is answered: false if there is none.
-    async fn answered_beside(&self, number: u64) -> bool {
-        let mut others = self.0.carriers.lock().attached.clone();
-        others.retain(|other| other.number != number);
-        if others.is_empty() {
-            return false;
+    /// Pings all carriers but `number`, also those that are attached meanwhile, and resolves when
+    /// one is answered.
+    async fn answered_beside(&self, number: u64) {
+        let mut changes = self.0.preference.changes.subscribe();
+        loop {
+            let mut others = self.0.carriers.lock().attached.clone();
+            others.retain(|other| other.number != number);
+            let mut pongs: FuturesUnordered<_> =
+                others.iter().map(|other| other.carrier.pong()).collect();
+            for other in &others {
+                other.ping_control.ping_now();
+            }
+            tokio::select! {
+                biased;
+                Some(()) = pongs.next() => return,
+                // `self` keeps the sender alive.
+                _ = changes.changed() => {}
+            }
         }
-        let pongs: Vec<_> = others
-            .iter()
-            .map(|other| Box::pin(other.carrier.pong()))
-            .collect();
-        for other in &others {
-            other.ping_control.ping_now();
-        }
-        select_all(pongs).await;
-        true
+    }
+
+    /// Ends its first carrier.
+    #[cfg(test)]
+    pub(crate) fn end_first(&self, reason: &str) {
+        let first = self.0.carriers.lock().attached[0].clone();
+        first.carrier.end(reason);
     }
 
     /// Whether its first carrier falls silent and stays so while others answer.
