@@ -39,10 +39,17 @@ impl RunArgs {
 
 /// Logs probable mistakes in a valid file.
 pub(super) fn warn(plan: &Plan) {
-    for warning in config::warnings(plan) {
+    let warnings = config::warnings(plan);
+    for warning in warnings.iter().take(MOST_WARNINGS) {
         tracing::warn!("{warning}");
     }
+    if let Some(left) = warnings.len().checked_sub(MOST_WARNINGS + 1) {
+        tracing::warn!("{} more warnings: `byway check` lists all", left + 1);
+    }
 }
+
+/// How many warnings about a config are logged.
+const MOST_WARNINGS: usize = 50;
 
 /// Serves the file; reads it again at SIGHUP.
 pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {

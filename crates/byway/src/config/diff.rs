@@ -301,6 +301,13 @@ impl fmt::Display for Diff {
     }
 }
 
+/// How many of one kind are listed. Together with [`MOST_KEY_CHARS`] it keeps the text far below
+/// what one record of the log may have.
+const MOST_LISTED: usize = 50;
+
+/// How much of a key is shown: the name of a route may be a long pattern.
+const MOST_KEY_CHARS: usize = 200;
+
 impl<K: fmt::Display> Changes<K> {
     fn print(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
         for (word, keys) in [
@@ -308,8 +315,18 @@ impl<K: fmt::Display> Changes<K> {
             ("removed", &self.removed),
             ("changed", &self.changed),
         ] {
-            for key in keys {
-                writeln!(f, "{word}  {what} {key}")?;
+            for key in keys.iter().take(MOST_LISTED) {
+                let key = key.to_string();
+                let (shown, more) = match key.char_indices().nth(MOST_KEY_CHARS) {
+                    Some((end, _)) => (key.get(..end).unwrap_or_default(), "…"),
+                    None => (&*key, ""),
+                };
+                writeln!(f, "{word}  {what} {shown}{more}")?;
+            }
+            match keys.len().saturating_sub(MOST_LISTED) {
+                0 => {}
+                1 => writeln!(f, "{word}  1 more {what}")?,
+                left => writeln!(f, "{word}  {left} more {what}s")?,
             }
         }
         Ok(())

@@ -259,3 +259,21 @@ fn a_start_setting_that_is_set_back_to_the_value_in_force_needs_no_restart() {
         "a limit that is lowered to the same"
     );
 }
+
+#[test]
+fn the_list_of_twenty_thousand_new_routes_is_cut_and_says_so() {
+    let mut diff = Diff::between(&plan(EDGE), &plan(EDGE));
+    diff.routes.added = (0..20_000)
+        .map(|number| RouteKey {
+            edge: "127.0.0.1:80".into(),
+            route: format!("{number} {}", "x".repeat(10_000)).into(),
+        })
+        .collect();
+    let text = diff.to_string();
+    assert!(text.len() < 64 * 1024, "{} bytes", text.len());
+    assert!(
+        text.starts_with("added    route 0 x") && text.contains("\nadded    route 49 x"),
+        "{text}"
+    );
+    assert!(text.contains("\nadded    19950 more routes\n"), "{text}");
+}

@@ -35,9 +35,10 @@ const WAKE_NOW_BYTES: usize = ROOM_BYTES / 2;
 pub struct LogBuffer {
     is_on: AtomicBool,
     inner: Mutex<Inner>,
-    /// Both are changed only under the lock.
+    /// All three are changed only under the lock.
     lines: LocalCounter,
     dropped: LocalCounter,
+    too_long: LocalCounter,
 }
 
 #[derive(Debug, Default)]
@@ -74,9 +75,14 @@ impl LogBuffer {
         self.lines.value()
     }
 
-    /// Lines dropped because the buffer was full.
+    /// Lines dropped because the buffer was full, or too small for them.
     pub fn dropped(&self) -> u64 {
         self.dropped.value()
+    }
+
+    /// Those of them that are longer than the buffer.
+    pub(super) fn too_long(&self) -> u64 {
+        self.too_long.value()
     }
 
     /// Writes a line, if the log is on and there is room.
@@ -119,6 +125,9 @@ impl LogBuffer {
         };
         let before = lines.len();
         if line.len() > PAGE_BYTES - before.min(PAGE_BYTES) {
+            if line.len() > PAGE_BYTES {
+                self.too_long.add(1);
+            }
             return self.dropped.add(1);
         }
         lines.extend_from_slice(line);
@@ -236,5 +245,16 @@ mod tests {
         );
         longest_entry(|entry| log_buffer.note(entry));
         assert!(log_buffer.is_empty() && !log_buffer.is_on());
+    }
+
+    #[test]
+    fn a_line_that_is_longer_than_the_buffer_is_not_counted_as_unread() {
+        let log_buffer = LogBuffer::default();
+        log_buffer.switch(&mut Vec::new(), Some((Form::Text, Arc::default())));
+        log_buffer.push(&[b'x'; PAGE_BYTES + 1]);
+        assert_eq!((log_buffer.dropped(), log_buffer.too_long()), (1, 1));
+        log_buffer.push(&[b'x'; PAGE_BYTES]);
+        log_buffer.push(b"one more\n");
+        assert_eq!((log_buffer.dropped(), log_buffer.too_long()), (2, 1));
     }
 }

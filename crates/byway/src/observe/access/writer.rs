@@ -105,7 +105,14 @@ pub(in crate::observe) enum Notice {
     ProgramLog(Option<LastNotice>),
     /// In this log itself, which is the program's: after the next lines that the sink takes. Holds
     /// how many were reported already.
-    Itself(u64),
+    Itself(Reported),
+}
+
+/// How many dropped lines were reported.
+#[derive(Default)]
+pub(in crate::observe) struct Reported {
+    dropped: u64,
+    too_long: u64,
 }
 
 /// The last report.
@@ -355,12 +362,23 @@ impl<P: AsRef<LogBuffer>> Writer<P> {
     /// Reports dropped lines in the same log.
     fn report_in_itself(&mut self) {
         let dropped_total = self.dropped();
+        let of_buffer = |log_buffer: &Arc<P>| (**log_buffer).as_ref().too_long();
+        let too_long_total = self.buffers.iter().map(of_buffer).sum();
         let Notice::Itself(reported) = &mut self.notice else {
             return;
         };
-        let dropped = dropped_total - *reported;
+        let too_long = too_long_total - reported.too_long;
+        let dropped = (dropped_total - reported.dropped).saturating_sub(too_long);
+        *reported = Reported {
+            dropped: dropped_total,
+            too_long: too_long_total,
+        };
+        if too_long > 0 {
+            tracing::warn!(
+                "{too_long} lines of this log were dropped: they are longer than {PAGE_BYTES} bytes"
+            );
+        }
         if dropped > 0 {
-            *reported = dropped_total;
             tracing::warn!(
                 dropped_total,
                 "{dropped} lines of this log were dropped: standard error was not read in time"

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use crate::observe::access::log_buffer::{Form, LogBuffer};
 use crate::observe::access::sink::Sink;
-use crate::observe::access::writer::{Notice, Running, Writer};
+use crate::observe::access::writer::{Notice, Reported, Running, Writer};
 use crate::observe::counters::Counter;
 
 /// How long the last lines may take at the end of the process.
@@ -44,7 +44,7 @@ pub(super) fn begin() -> io::Result<()> {
         sink: None,
         // Lines are few, and each is written at once.
         interval: Duration::ZERO,
-        notice: Notice::Itself(0),
+        notice: Notice::Itself(Reported::default()),
         failure: None,
     })?;
     running.use_sink(Some((Sink::stderr(), Form::Text)), PATIENCE);
