@@ -120,6 +120,11 @@ impl Fault {
         self.answer().status
     }
 
+    /// Whether the failure is beyond this node on the way to the upstream.
+    pub const fn is_of_far_side(&self) -> bool {
+        matches!(self.who, Who::Upstream | Who::Link)
+    }
+
     /// As it is sent to the other side of a link, which responds to its own client with it.
     pub fn to_link(&self) -> wire::OpenFault {
         wire::OpenFault {

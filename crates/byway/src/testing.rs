@@ -266,6 +266,11 @@ impl Peer {
         within(self.stream.write_all(bytes.as_ref())).await
     }
 
+    /// Loses the link that carries the connection.
+    pub(crate) fn lose_session(&self) {
+        self.control.lose_session();
+    }
+
     pub(crate) async fn finish(&mut self) {
         within(self.stream.finish()).await.unwrap();
     }

@@ -22,7 +22,7 @@ use super::deadline::{Deadlines, Exceeded};
 use super::downstream::Downstream;
 use super::exchange_request::{Destination, ExchangeRequest, RequestRecord};
 use super::failure::{
-    AttemptFailure, body_too_large, client_left, filter_failed, no_answer, not_read,
+    AttemptFailure, body_too_large, client_left, filter_failed, link_lost, no_answer, not_read,
 };
 use super::head::{self, ResponseRules};
 use super::next::Next;
@@ -232,6 +232,9 @@ impl<'a> Attempt<'a> {
 
     /// The upstream closed without a complete head.
     fn closed_early(&self, upstream: &Upstream, broken: Option<&Broken>) -> AttemptFailure {
+        if let Some(Broken::SessionLost) = broken {
+            return self.failed(link_lost("before the response was complete"), upstream);
+        }
         let how = broken.map_or_else(|| "it closed the connection".into(), ToString::to_string);
         // TLS servers that use OpenSSL close on plain HTTP without an alert.
         let hint = match self.exchange.allowed.outbound().route() {
@@ -417,7 +420,7 @@ impl<'a> Attempt<'a> {
             .await;
         (record.up, record.down) = (self.upload.moved(), download.moved());
         if let Err(fault) = passed {
-            if fault.who == Who::Upstream && downstream.take_back(before) {
+            if fault.is_of_far_side() && downstream.take_back(before) {
                 // The client has received nothing of this response yet: it gets an error response
                 // instead.
                 record.down = 0;
@@ -491,6 +494,7 @@ impl<'a> Attempt<'a> {
                 self.exchange.counters().malformed_responses.add(1);
                 malformed(Who::Upstream, &error)
             }
+            BodyError::From(Broken::SessionLost) => link_lost("within the response body"),
             BodyError::From(broken) => Fault::new(
                 Who::Upstream,
                 Reason::ClosedEarly,

@@ -111,6 +111,12 @@ pub(super) fn filter_failed(error: &FilterError) -> Fault {
     Fault::new(Who::Us, Reason::Internal, error.to_string())
 }
 
+/// The link that carried the request is lost.
+pub(super) fn link_lost(when: &str) -> Fault {
+    let detail = format!("the link to the upstream was lost {when}");
+    Fault::new(Who::Link, Reason::LinkLost, detail)
+}
+
 /// The client has left.
 pub(super) fn client_left(broken: &Broken) -> Fault {
     Fault::new(

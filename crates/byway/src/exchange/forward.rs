@@ -80,7 +80,7 @@ pub async fn forward(
             Err(fault) if is_worth_another_upstream(&fault) => AttemptFailure::unreached(fault),
             Err(fault) => return Err(fault),
         };
-        if failure.fault.who != Who::Upstream {
+        if !failure.fault.is_of_far_side() {
             return Err(failure.fault);
         }
         if !failure.granted

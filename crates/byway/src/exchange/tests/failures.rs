@@ -2,10 +2,12 @@
 //! without limit.
 
 use std::io::IoSlice;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use byway_dial::{Broken, Pipe, Read, Stream};
 use byway_testkit::pipe;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::testing::{Bench, Peer, settle};
@@ -273,4 +275,77 @@ async fn a_panic_ends_its_own_connection_and_no_other() {
         .await;
     client.recv_head().await;
     client.recv("hi").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_is_lost_before_the_response_is_not_the_upstreams_fault() {
+    for begun in ["", "HTTP/1.1 200 OK\r\nContent-"] {
+        let bench = Bench::edge("");
+        let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+        client
+            .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nbody")
+            .await;
+        upstream.recv_head().await;
+        upstream.send(begun).await;
+        upstream.lose_session();
+        let head = client.recv_head().await;
+        assert!(
+            head.starts_with("HTTP/1.1 502 ") && head.contains("link-lost"),
+            "{head}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_a_lost_link_did_not_answer_is_repeated_as_after_a_close() {
+    let bench = Bench::edge("");
+    let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    client.send(GET).await;
+    upstream.recv_head().await;
+    upstream.lose_session();
+    client.recv_head().await;
+    assert_eq!(bench.context.counters().retried_unanswered.value(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_is_cut_is_logged_with_the_status_that_was_sent() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false);
+    let subscriber = subscriber.with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let bench = Bench::edge("");
+    let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
+    client.send(GET).await;
+    upstream.recv_head().await;
+    upstream
+        .send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbody")
+        .await;
+    assert!(client.recv_head().await.starts_with("HTTP/1.1 200 "));
+    client.recv("body").await;
+    upstream.lose_session();
+    assert!(client.recv_end().await.is_err());
+    settle().await;
+    let text = String::from_utf8(log.0.lock().clone()).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.contains("GET /"))
+        .unwrap_or_default();
+    for part in ["status=200 ", "who=\"link\"", "class=\"link-lost\""] {
+        assert!(line.contains(part), "{part}: {text}");
+    }
+}
+
+/// The lines of the program log.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(line);
+        Ok(line.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

@@ -338,15 +338,20 @@ fn log_request(
         &*cx.connection.address,
     );
     let took_us = received.begun.elapsed().as_micros() as u64;
+    // What was passed on, even if it was cut later.
+    let status = match (record.status, fault) {
+        (0, Some(fault)) => fault.status(),
+        (status, _) => status,
+    };
     match fault {
         None => tracing::debug!(
-            peer, %listener, request = received.id.as_str(), status = record.status,
+            peer, %listener, request = received.id.as_str(), status,
             up = record.up, down = record.down, took_us, "{method} {target}"
         ),
         // Errors of clients are counted. One line each would let any client fill the log.
         Some(fault) if fault.who == Who::Downstream => {
             tracing::debug!(
-                peer, %listener, request = received.id.as_str(), status = fault.status(),
+                peer, %listener, request = received.id.as_str(), status,
                 class = fault.reason.word(), up = record.up, down = record.down, took_us, "{method} {target}: {fault}"
             );
         }
@@ -357,7 +362,7 @@ fn log_request(
                 return;
             };
             tracing::info!(
-                peer, %listener, request = received.id.as_str(), status = fault.status(),
+                peer, %listener, request = received.id.as_str(), status,
                 who = fault.who.word(), class = fault.reason.word(), upstream = record.timing.upstream.as_deref(),
                 up = record.up, down = record.down, took_us, retries = record.retries, not_retried = record.timing.not_retried,
                 left_out = line.left_out,
