@@ -17,7 +17,7 @@ const HEAD: &str = "\
 # Rates:     \"25MiB/s\", \"200Mbit/s\"
 # Durations: \"250ms\", \"30s\", \"10m\", \"1h\", \"7d\"
 # Addresses: \"127.0.0.1:8080\", \"[::1]:8080\", \":8080\" (every address), \"unix:/run/byway/x.sock\"
-# Relative paths are relative to the folder of this file.
+# Relative paths are relative to the folder of this file; those of Unix sockets are absolute.
 ";
 
 /// The sections that are not comments, besides those that are single tables.

@@ -149,7 +149,13 @@ fn listening_domain(socket: &impl std::os::fd::AsFd) -> Result<Family, String> {
         Domain::UNIX => Family::Unix,
         other => return Err(format!("is a socket of another family ({other:?})")),
     };
-    if socket.r#type().map_err(no_socket)? != Type::STREAM {
+    let kind = socket.r#type().map_err(no_socket)?;
+    if family == Family::Tcp && kind == Type::DGRAM {
+        let udp = "is not a stream socket: links open their UDP port themselves, once it is free; do not pass it, and close \
+                   it in the process that has it";
+        return Err(udp.to_owned());
+    }
+    if kind != Type::STREAM {
         return Err("is not a stream socket".to_owned());
     }
     #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -180,7 +186,7 @@ mod tests {
         for (refused, why) in [
             (
                 listening_domain(&std::net::UdpSocket::bind("127.0.0.1:0").unwrap()),
-                "not a stream",
+                "links open their UDP port themselves",
             ),
             (
                 listening_domain(&UnixDatagram::unbound().unwrap()),

@@ -24,7 +24,7 @@ keys! {
         /// The next one waits for `queue_wait`, then gets 503; its request is not sent. Tunnels stay
         /// open for long and must not block requests.
         max_upgraded_per_origin: Count => usize = 10_000,
-            default "as many as `limits.connections`";
+            default "as many as `limits.connections`, before that is lowered";
         /// How long an idle connection is kept.
         ///
         /// Without a hint of the upstream; with `Keep-Alive: timeout=N` N seconds less one, at most

@@ -10,7 +10,8 @@ keys! {
     /// A whole config file.
     ///
     /// At least one `[[edge]]`, `[[proxy]]`, `[[tcp]]`, `[[serve]]`, `[[exit]]` or `[[expose]]` is
-    /// needed. Relative paths start at the folder of the file.
+    /// needed. Relative paths start at the folder of the file; those of Unix sockets have to be
+    /// absolute.
     pub struct File {
         /// Threads that serve.
         ///
