@@ -139,7 +139,7 @@ impl Upstream {
         }
     }
 
-    /// Closes the connection after this response. The upstream is not told: a service that knows
+    /// Closes the connection after this response. Nothing announces that: a service that knows
     /// may close with unread bytes of the request, and such a reset overtakes its response.
     pub fn close_after_response(&mut self) {
         match self {

@@ -333,7 +333,7 @@ fn the_stream_of_a_request_that_is_unsafe_to_repeat_closes_after_it() {
             );
             assert_eq!(visitor.ask(&ask).status(), 200, "{carrier}, {line}");
         }
-        // A service that was told to close did so with unread bytes of the request, and that reset
+        // A service that got `Connection: close` did so with unread bytes of the request, and that reset
         // overtook its response.
         for sent in origin.requests() {
             assert_eq!(sent.field("Connection"), None, "{sent:?}");
