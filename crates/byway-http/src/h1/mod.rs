@@ -11,4 +11,4 @@ pub(crate) use client::ClientMessage;
 pub use client::{ClientExchange, EndlessInterim, HeadError, MOST_INTERIM, Outcome};
 pub use conn::{Conn, Mark};
 pub use keep_alive::{HintLimits, NotKept, keep_alive};
-pub use server::{NoRequest, RequestText, await_request, read_request};
+pub use server::{NoRequest, RequestText, await_request, read_request, take_request};

@@ -69,8 +69,45 @@ pub async fn await_request(
     first.await
 }
 
+/// The next request, if its head has arrived, without waiting for it. `other_protocol` examines bytes
+/// that are no head yet, so that it fails at once if none will come.
+///
+/// # Errors
+/// Why there is none.
+pub fn take_request<E>(
+    conn: &mut Conn,
+    limits: &Limits,
+    other_protocol: impl Fn(&[u8]) -> Option<E>,
+) -> Result<Option<RequestText>, NoRequest<E>> {
+    Ok(take(conn, Scratch::take(), limits, other_protocol)?.ok())
+}
+
+/// `index` is what an earlier call has made of the same bytes, and is returned for the next one.
+fn take<E>(
+    conn: &mut Conn,
+    mut index: Scratch<RequestParser>,
+    limits: &Limits,
+    other_protocol: impl Fn(&[u8]) -> Option<E>,
+) -> Result<Result<RequestText, Scratch<RequestParser>>, NoRequest<E>> {
+    match index.parse(conn.unread(), limits) {
+        Ok(Parsed::Complete(n)) => {
+            let mut text = Scratch::<ScratchBytes>::take();
+            text.0
+                .extend_from_slice(conn.unread().get(..n).unwrap_or_default());
+            conn.consume(n);
+            Ok(Ok(RequestText { index, text }))
+        }
+        unfinished => {
+            if let Some(error) = other_protocol(conn.unread()) {
+                return Err(NoRequest::OtherProtocol(error));
+            }
+            unfinished.map_err(NoRequest::Malformed)?;
+            Ok(Err(index))
+        }
+    }
+}
+
 /// Reads up to the end of the head whose first byte has arrived, at most for `limit`.
-/// `other_protocol` examines bytes that are no head yet, so that it fails at once if none will come.
 /// Cancel safe.
 ///
 /// # Errors
@@ -85,21 +122,10 @@ pub async fn read_request<E>(
     let mut index = Scratch::<RequestParser>::take();
     let mut deadline = None;
     loop {
-        match index.parse(conn.unread(), limits) {
-            Ok(Parsed::Complete(n)) => {
-                let mut text = Scratch::<ScratchBytes>::take();
-                text.0
-                    .extend_from_slice(conn.unread().get(..n).unwrap_or_default());
-                conn.consume(n);
-                return Ok(RequestText { index, text });
-            }
-            unfinished => {
-                if let Some(error) = other_protocol(conn.unread()) {
-                    return Err(NoRequest::OtherProtocol(error));
-                }
-                unfinished.map_err(NoRequest::Malformed)?;
-            }
-        }
+        index = match take(conn, index, limits, &other_protocol)? {
+            Ok(text) => return Ok(text),
+            Err(index) => index,
+        };
         let deadline = *deadline.get_or_insert_with(|| Instant::now() + limit);
         let read = poll_fn(|cx| match conn.poll_fill(cx) {
             Poll::Ready(read) => Poll::Ready(Some(read)),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use byway_head::Framed;
 use byway_http::LazyTimer;
-use byway_http::h1::{Conn, NoRequest, RequestText, await_request, read_request};
+use byway_http::h1::{Conn, NoRequest, RequestText, await_request, read_request, take_request};
 use byway_pool::Client;
 use tokio::time::Instant;
 
@@ -196,8 +196,14 @@ impl Http1Connection {
             return Ok(None);
         }
         let (codec, limit) = (limits.head_limits(), limits.head_timeout);
-        let read = read_request(downstream, timer, &codec, limit, other_protocol::in_request);
-        match read.await {
+        let other = other_protocol::in_request;
+        let read = match take_request(downstream, &codec, other) {
+            Ok(Some(text)) => return Ok(Some(text)),
+            // In a box, since most heads arrive whole.
+            Ok(None) => Box::pin(read_request(downstream, timer, &codec, limit, other)).await,
+            Err(error) => Err(error),
+        };
+        match read {
             Ok(text) => Ok(Some(text)),
             Err(NoRequest::Ended | NoRequest::Broken(_)) => Ok(None),
             Err(NoRequest::TooSlow) => Err(slow_head(limit)),
