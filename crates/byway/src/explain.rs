@@ -84,7 +84,7 @@ pub fn explain(plan: Plan, question: &Question) -> String {
                 }
             },
             Role::Metrics => "  serves GET /metrics and GET /healthz only\n".to_owned(),
-            Role::Exposed(_) | Role::Joined(_) => String::new(),
+            Role::PublicPort(_) | Role::Agent(_) => String::new(),
         };
         // Writing to a String does not fail.
         let _ = write!(
@@ -103,9 +103,9 @@ fn role_name(role: &Role) -> &'static str {
         Role::Egress(_) => "proxy",
         Role::Forward(_) => "tcp",
         Role::Link(link) => link.serves.word(),
-        Role::Exposed(_) => "tcp",
+        Role::PublicPort(_) => "tcp",
         Role::Metrics => "metrics",
-        Role::Joined(_) => "link",
+        Role::Agent(_) => "link",
     }
 }
 

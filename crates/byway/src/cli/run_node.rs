@@ -163,7 +163,7 @@ fn described(plan: &Plan, listening: &Listening) -> String {
         Some(Role::Egress(_)) => "proxy",
         Some(Role::Link(link)) => link.serves.word(),
         Some(Role::Metrics) => "metrics",
-        Some(Role::Forward(_) | Role::Exposed(_) | Role::Joined(_)) | None => "tcp",
+        Some(Role::Forward(_) | Role::PublicPort(_) | Role::Agent(_)) | None => "tcp",
     };
     match *listening.name == listening.key.bind().to_string() {
         true => format!("{role} on {}", listening.address),

@@ -60,7 +60,7 @@ impl Effective<'_> {
             // Printed with the settings.
             Role::Metrics => return Ok(()),
             // Never in a file or a Plan.
-            Role::Exposed(_) | Role::Joined(_) => return Ok(()),
+            Role::PublicPort(_) | Role::Agent(_) => return Ok(()),
         };
         writeln!(f, "\n[[{kind}]]")?;
         if listeners
@@ -86,7 +86,7 @@ impl Effective<'_> {
             Role::Edge(plan) => edge(f, plan, &first.frontend.limits),
             Role::Egress(plan) => egress(f, plan, listeners, self.0),
             Role::Forward(plan) => forward(f, plan),
-            Role::Metrics | Role::Exposed(_) | Role::Joined(_) => Ok(()),
+            Role::Metrics | Role::PublicPort(_) | Role::Agent(_) => Ok(()),
             Role::Link(plan) => {
                 let visitors = listeners
                     .iter()

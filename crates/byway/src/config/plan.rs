@@ -250,9 +250,10 @@ pub enum Role {
     Metrics,
     /// The public port of an exposed TCP service. Not in the file: it is opened when an agent
     /// registers.
-    Exposed(byway_link::Name),
-    /// Streams that arrive over a link which this node has dialled. Not in the file.
-    Joined(Arc<JoinPlan>),
+    PublicPort(byway_link::Name),
+    /// Streams that arrive over a link which this node has dialled, for what it exposes
+    /// (`[[expose]]`). It has no listener.
+    Agent(Arc<JoinPlan>),
     /// `[[serve]]` and `[[exit]]`: where links arrive, over QUIC and over TLS. Always a TCP
     /// address; the UDP port of the same number belongs to it.
     Link(Arc<LinkPlan>),
@@ -272,10 +273,10 @@ pub enum RoleKind {
     Forward,
     /// [`Role::Metrics`].
     Metrics,
-    /// [`Role::Exposed`].
-    Exposed,
-    /// [`Role::Joined`].
-    Joined,
+    /// [`Role::PublicPort`].
+    PublicPort,
+    /// [`Role::Agent`].
+    Agent,
     /// [`Role::Link`] of a `[[serve]]`.
     Serve,
     /// [`Role::Link`] of an `[[exit]]`.
@@ -291,8 +292,8 @@ impl Role {
             Self::Egress(_) => RoleKind::Egress,
             Self::Forward(_) => RoleKind::Forward,
             Self::Metrics => RoleKind::Metrics,
-            Self::Exposed(_) => RoleKind::Exposed,
-            Self::Joined(_) => RoleKind::Joined,
+            Self::PublicPort(_) => RoleKind::PublicPort,
+            Self::Agent(_) => RoleKind::Agent,
             Self::Link(link) => match link.serves {
                 Serves::Services { .. } => RoleKind::Serve,
                 Serves::Exit(_) => RoleKind::Exit,

@@ -162,8 +162,8 @@ impl Admission {
             Role::Edge(_)
             | Role::Egress(_)
             | Role::Forward(_)
-            | Role::Exposed(_)
-            | Role::Joined(_) => (&self.visitors, descriptors_of(role.kind())),
+            | Role::PublicPort(_)
+            | Role::Agent(_) => (&self.visitors, descriptors_of(role.kind())),
         };
         let listener = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
         Admit::WhenAccepted {
@@ -178,12 +178,12 @@ impl Admission {
 /// connection that may be dialled for it.
 const fn descriptors_of(kind: RoleKind) -> u32 {
     match kind {
-        RoleKind::Services | RoleKind::Exposed => CARRIED,
+        RoleKind::Services | RoleKind::PublicPort => CARRIED,
         RoleKind::Edge
         | RoleKind::Egress
         | RoleKind::Forward
         | RoleKind::Metrics
-        | RoleKind::Joined
+        | RoleKind::Agent
         | RoleKind::Serve
         | RoleKind::Exit => DIALLING,
     }
@@ -396,7 +396,7 @@ mod tests {
             Admit::WhenWelcomed { .. } => 0,
         };
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], 80));
-        assert_eq!(taken(&Role::Exposed(byway_link::Name::Tcp(address))), 1);
+        assert_eq!(taken(&Role::PublicPort(byway_link::Name::Tcp(address))), 1);
         let edge = |routes: &str| {
             let text = format!("[[edge]]\nlisten = \"127.0.0.1:0\"\n{routes}");
             crate::config::parse(&text, "byway.toml", std::path::Path::new("/state"))

@@ -25,7 +25,7 @@ pub async fn dispatch(accepted: Accepted, listener: Arc<ListenerContext>) {
         Role::Egress(_) => {
             Box::pin(mixed::serve(accepted, Arc::clone(&context), plan, frontend)).await
         }
-        Role::Forward(_) | Role::Exposed(_) => {
+        Role::Forward(_) | Role::PublicPort(_) => {
             Box::pin(tcp::serve(accepted, Arc::clone(&context), plan, frontend)).await
         }
         Role::Link(_) => Box::pin(link::serve_tcp(accepted, listener, plan)).await,
@@ -38,6 +38,6 @@ pub async fn dispatch(accepted: Accepted, listener: Arc<ListenerContext>) {
             .await
         }
         // Its streams come over a link, not from a listener.
-        Role::Joined(_) => {}
+        Role::Agent(_) => {}
     }
 }

@@ -51,7 +51,7 @@ impl StreamServer for NodeContext {
         let address = link.peer_addr();
         let frontend = FrontendPlan {
             name: Arc::clone(&plan.id),
-            role: Role::Joined(plan),
+            role: Role::Agent(plan),
             limits: self.engine.live.peek().limits.clone(),
         };
         let address = Bind::Tcp(address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))));

@@ -315,7 +315,7 @@ fn start(
     let name = Name::Tcp(address);
     let frontend = FrontendPlan {
         name: name.to_string().into(),
-        role: Role::Exposed(name),
+        role: Role::PublicPort(name),
         limits: limits.clone(),
     };
     let admit = node.admission.of(&frontend.role, limits.connections);

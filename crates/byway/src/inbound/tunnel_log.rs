@@ -144,7 +144,7 @@ impl<'a> TunnelLog<'a> {
         let target = || match (target, &self.frontend.role) {
             (Some(target), _) => target.to_string(),
             (None, Role::Forward(forward)) => forward.to.to_string(),
-            (None, Role::Exposed(name)) => name.to_string(),
+            (None, Role::PublicPort(name)) => name.to_string(),
             (None, _) => String::new(),
         };
         self.note(

@@ -184,12 +184,12 @@ pub fn decide(inquiry: &Inquiry<'_>) -> Result<Allowed, Fault> {
             Outbound::Direct(forward.to.clone()),
             Because::Fixed,
         )),
-        (Role::Exposed(name), Ask::Fixed) => Ok(plain(
+        (Role::PublicPort(name), Ask::Fixed) => Ok(plain(
             inquiry,
             Outbound::Service(name.clone()),
             Because::Fixed,
         )),
-        (Role::Joined(_), Ask::Service(service)) => Ok(plain(
+        (Role::Agent(_), Ask::Service(service)) => Ok(plain(
             inquiry,
             Outbound::Direct(service.to.clone()),
             Because::Fixed,
@@ -200,7 +200,7 @@ pub fn decide(inquiry: &Inquiry<'_>) -> Result<Allowed, Fault> {
                 "this node exposes services; it dials nothing for those that join it",
             )),
         },
-        (Role::Joined(_), Ask::Target(_)) => Err(denied(
+        (Role::Agent(_), Ask::Target(_)) => Err(denied(
             "this node joined to expose its own services; it dials nothing else for the other side",
         )),
         _ => Err(Fault::new(

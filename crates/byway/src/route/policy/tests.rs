@@ -373,7 +373,7 @@ fn a_server_of_services_and_an_agent_dial_nothing_for_the_other_side() {
     let server = linked("[[serve]]\nlisten = \"127.0.0.1:0\"\n");
     assert_eq!(verdict(&server, "example.com:443"), "403");
     let agent = linked("[[expose]]\ntcp = \"127.0.0.1:22\"\njoin_file = \"/join\"\n");
-    let role = Role::Joined(Arc::clone(&agent.joins[0]));
+    let role = Role::Agent(Arc::clone(&agent.joins[0]));
     let (own, target) = (Arc::from([]), "127.0.0.1:80".parse().unwrap());
     let ask = |ask| {
         decide(&Inquiry {
