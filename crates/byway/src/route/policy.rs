@@ -179,17 +179,17 @@ pub fn decide(inquiry: &Inquiry<'_>) -> Result<Allowed, Fault> {
     match (inquiry.role, inquiry.ask) {
         (Role::Edge(edge), Ask::Request { host, path }) => decide_edge(inquiry, edge, host, path),
         (Role::Egress(egress), Ask::Target(target)) => decide_egress(inquiry, egress, target),
-        (Role::Forward(forward), Ask::Fixed) => Ok(plain(
+        (Role::Forward(forward), Ask::Fixed) => Ok(configured(
             inquiry,
             Outbound::Direct(forward.to.clone()),
             Because::Fixed,
         )),
-        (Role::PublicPort(name), Ask::Fixed) => Ok(plain(
+        (Role::PublicPort(name), Ask::Fixed) => Ok(configured(
             inquiry,
             Outbound::Service(name.clone()),
             Because::Fixed,
         )),
-        (Role::Agent(_), Ask::Service(service)) => Ok(plain(
+        (Role::Agent(_), Ask::Service(service)) => Ok(configured(
             inquiry,
             Outbound::Direct(service.to.clone()),
             Because::Fixed,
@@ -219,7 +219,7 @@ fn decide_edge(
 ) -> Result<Allowed, Fault> {
     if let Some(name) = exposed_name(edge, host) {
         let because = Because::Route(host.to_ascii_lowercase().into());
-        return Ok(plain(inquiry, Outbound::Service(name), because));
+        return Ok(configured(inquiry, Outbound::Service(name), because));
     }
     let Some(route) = table::find(edge, host, path) else {
         return Err(Fault::new(
@@ -229,7 +229,11 @@ fn decide_edge(
         ));
     };
     let because = Because::Route(Arc::clone(&route.name));
-    Ok(plain(inquiry, Outbound::Pooled(Arc::clone(route)), because))
+    Ok(configured(
+        inquiry,
+        Outbound::Pooled(Arc::clone(route)),
+        because,
+    ))
 }
 
 /// `NAME.DOMAIN`, one label deep, on the HTTP listener of a `[[serve]]`. The outbound checks
@@ -245,7 +249,7 @@ fn exposed_name(edge: &EdgePlan, host: &str) -> Option<Name> {
 }
 
 /// Permission for a destination from the configuration: no guard, no speed limit, no spill.
-fn plain(inquiry: &Inquiry<'_>, outbound: Outbound, because: Because) -> Allowed {
+fn configured(inquiry: &Inquiry<'_>, outbound: Outbound, because: Because) -> Allowed {
     Allowed {
         plan: Arc::clone(inquiry.plan),
         outbound,
@@ -273,9 +277,7 @@ fn decide_egress(
         .rules
         .iter()
         .find_map(|rule| Match::of(rule, target, inquiry.user).map(|how| (rule, how)));
-    let because = matched
-        .as_ref()
-        .map_or(Because::Default, |(rule, _)| Because::Rule(rule.number));
+    let because = matched.map_or(Because::Default, |(rule, _)| Because::Rule(rule.number));
     let mut outbound = match matched {
         Some((
             Rule {
@@ -294,14 +296,14 @@ fn decide_egress(
                 ..
             },
             how,
-        )) => via(parent, *number, how, target)?,
+        )) => through_parent(parent, *number, how, target)?,
         Some((
             Rule {
                 action: RuleAction::Allow,
                 ..
             },
             _,
-        )) => out(egress, target),
+        )) => direct_or_exit(egress, target),
         // A name may still resolve to an address that a CIDR rule allows; the address rules decide
         // that.
         None if egress.settings.default == Verdict::Deny
@@ -311,25 +313,25 @@ fn decide_egress(
                 "{target} is refused: no rule allows it, and the default is deny"
             )));
         }
-        None => out(egress, target),
+        None => direct_or_exit(egress, target),
     };
-    let via = match &because {
+    let via_rule = match &because {
         Because::Rule(number) if outbound.parent_target().is_some() => Some(*number),
         _ => None,
     };
-    let allowed_by_rule = matches!(because, Because::Rule(_));
     let mut rules = address_rules(
         egress,
         inquiry,
-        via,
-        allowed_by_rule || egress.settings.default == Verdict::Allow,
+        via_rule,
+        matched.is_some() || egress.settings.default == Verdict::Allow,
     );
+    // A port that is closed by default is opened by its own number only, and not by a range.
     rules.opened_port = target
         .port()
-        .filter(|port| opens_port(egress, &because, *port));
+        .filter(|port| matched.is_some_and(|(rule, _)| names_port(&rule.ports, *port)));
     if let Target::Host { port, .. } = target
         && rules.keeps_port(*port)
-        && !(via.is_none() && may_open_port_by_address(egress, inquiry, target))
+        && !(via_rule.is_none() && may_open_port_by_address(egress, inquiry, target))
     {
         return Err(denied(closed_port(*port)));
     }
@@ -367,7 +369,7 @@ fn client(inquiry: &Inquiry<'_>) -> ClientId {
 }
 
 /// An allowed target is dialled from here, or through the exit that a desk has joined.
-fn out(egress: &EgressPlan, target: &Target) -> Outbound {
+fn direct_or_exit(egress: &EgressPlan, target: &Target) -> Outbound {
     match &egress.exit {
         Some(link) => Outbound::Exit(Arc::clone(link), target.clone()),
         None => Outbound::Direct(target.clone()),
@@ -387,7 +389,7 @@ enum Match {
 
 impl Match {
     fn of(rule: &Rule, target: &Target, user: Option<&Arc<str>>) -> Option<Self> {
-        if !concerns(rule, target, user) {
+        if !applies_to(rule, target, user) {
             return None;
         }
         let anywhere = rule.hosts.is_empty() && rule.suffixes.is_empty() && rule.cidrs.is_empty();
@@ -400,10 +402,15 @@ impl Match {
     }
 }
 
-fn concerns(rule: &Rule, target: &Target, user: Option<&Arc<str>>) -> bool {
+/// Whether its ports and its users include the inquiry.
+fn applies_to(rule: &Rule, target: &Target, user: Option<&Arc<str>>) -> bool {
     let port = target.port().unwrap_or_default();
     let port_fits = rule.ports.is_empty() || rule.ports.iter().any(|range| range.contains(&port));
-    port_fits && (rule.users.is_empty() || user.is_some_and(|user| rule.users.contains(user)))
+    port_fits && is_for_user(rule, user)
+}
+
+fn is_for_user(rule: &Rule, user: Option<&Arc<str>>) -> bool {
+    rule.users.is_empty() || user.is_some_and(|user| rule.users.contains(user))
 }
 
 fn names(rule: &Rule, name: &HostName) -> bool {
@@ -421,18 +428,8 @@ fn may_be_opened_by_address(egress: &EgressPlan, inquiry: &Inquiry<'_>, target: 
         && egress.rules.iter().any(|rule| {
             matches!(rule.action, RuleAction::Allow)
                 && !rule.cidrs.is_empty()
-                && concerns(rule, target, inquiry.user)
+                && applies_to(rule, target, inquiry.user)
         })
-}
-
-/// Whether the rule that decided lists `port`: a port that is closed by default is opened by its
-/// own number only, and not by a range.
-fn opens_port(egress: &EgressPlan, because: &Because, port: u16) -> bool {
-    let Because::Rule(number) = because else {
-        return false;
-    };
-    let decided = egress.rules.iter().find(|rule| rule.number == *number);
-    decided.is_some_and(|rule| names_port(&rule.ports, port))
 }
 
 /// Whether a name may resolve to an address for which a rule opens this port by its number.
@@ -442,13 +439,13 @@ fn may_open_port_by_address(egress: &EgressPlan, inquiry: &Inquiry<'_>, target: 
         let opens = matches!(rule.action, RuleAction::Allow)
             && !rule.cidrs.is_empty()
             && names_port(&rule.ports, port);
-        opens && concerns(rule, target, inquiry.user)
+        opens && applies_to(rule, target, inquiry.user)
     })
 }
 
 /// A parent that is not Byway resolves names itself, without these rules: only a rule that lists
 /// the host may send it a name.
-fn via(
+fn through_parent(
     parent: &Arc<ParentPlan>,
     number: usize,
     how: Match,
@@ -467,23 +464,24 @@ fn via(
 /// The CIDR rules that apply to this user, in order. The dialler checks ports, address by address.
 ///
 /// Only an `allow` rule opens an address that is dialled from here. The networks of a `via` rule
-/// select the literal addresses that are sent to its parent, and open only those: `via` is the
-/// number of the rule that sends this target. What an `allow` rule opens for this node stays closed
-/// for what is sent to a parent, which is in another network.
+/// select the literal addresses that are sent to its parent, and open only those:
+/// `via_rule` is the number of the rule that sends this target. What an `allow` rule opens for this
+/// node stays closed for what is sent to a parent, which is in another network.
 fn address_rules(
     egress: &EgressPlan,
     inquiry: &Inquiry<'_>,
-    via: Option<usize>,
+    via_rule: Option<usize>,
     otherwise_allow: bool,
 ) -> AddressRules {
-    let concerning = egress.rules.iter().filter(|rule| {
-        rule.users.is_empty() || inquiry.user.is_some_and(|user| rule.users.contains(user))
-    });
-    let rules = concerning.filter_map(|rule| {
+    let of_user = egress
+        .rules
+        .iter()
+        .filter(|rule| is_for_user(rule, inquiry.user));
+    let rules = of_user.filter_map(|rule| {
         let allow = match rule.action {
-            RuleAction::Allow if via.is_none() => true,
+            RuleAction::Allow if via_rule.is_none() => true,
             RuleAction::Deny => false,
-            RuleAction::Via(_) if via == Some(rule.number) => true,
+            RuleAction::Via(_) if via_rule == Some(rule.number) => true,
             RuleAction::Allow | RuleAction::Via(_) => return None,
         };
         Some(rule.cidrs.iter().map(move |cidr| AddressRule {
@@ -495,7 +493,7 @@ fn address_rules(
     });
     // The exit applies the guard to what a desk sends to it; here only the desk's rules apply. A
     // parent has no such guard.
-    let guard = egress.exit.is_none() || via.is_some();
+    let guard = egress.exit.is_none() || via_rule.is_some();
     let own = if guard {
         Arc::clone(inquiry.own)
     } else {
