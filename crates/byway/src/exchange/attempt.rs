@@ -128,7 +128,7 @@ impl<'a> Attempt<'a> {
         if on.contains(status) && self.uploaded {
             let failed = Failed {
                 outcome: Outcome::SentNoByteBack,
-                on_kept: self.reused,
+                reused: self.reused,
                 gave_up: false,
                 repeatable: is_repeatable(&self.exchange.request),
                 body_kept: self.upload.can_start_over(),
@@ -257,7 +257,7 @@ impl<'a> Attempt<'a> {
     fn failed(&self, fault: Fault, upstream: &Upstream) -> AttemptFailure {
         AttemptFailure {
             outcome: upstream.outcome(),
-            on_kept: self.reused,
+            reused: self.reused,
             ..fault.into()
         }
     }

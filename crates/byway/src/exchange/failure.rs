@@ -25,7 +25,7 @@ pub struct AttemptFailure {
     /// Whether a connection was opened.
     pub connected: bool,
     /// Whether the connection was a reused one.
-    pub on_kept: bool,
+    pub reused: bool,
     /// The retry is granted already: a whole response came, and could have been passed on.
     pub granted: bool,
 }
@@ -37,7 +37,7 @@ impl AttemptFailure {
             fault,
             outcome: Outcome::Unsent,
             connected: false,
-            on_kept: false,
+            reused: false,
             granted: false,
         }
     }
@@ -59,7 +59,7 @@ impl AttemptFailure {
     pub fn retry_input(&self, exchange: &ExchangeRequest<'_>, upload: &BodyTransfer) -> Failed {
         Failed {
             outcome: self.outcome,
-            on_kept: self.on_kept,
+            reused: self.reused,
             gave_up: self.fault.reason.is_deadline(),
             repeatable: is_repeatable(&exchange.request),
             body_kept: upload.can_start_over(),
@@ -74,7 +74,7 @@ impl From<Fault> for AttemptFailure {
             fault,
             outcome: Outcome::Partial,
             connected: true,
-            on_kept: false,
+            reused: false,
             granted: false,
         }
     }

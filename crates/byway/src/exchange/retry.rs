@@ -87,7 +87,7 @@ pub struct Failed {
     /// How far it got.
     pub outcome: Outcome,
     /// It was on a reused connection, whose failure says little about its upstream.
-    pub on_kept: bool,
+    pub reused: bool,
     /// Byway stopped waiting for a response: the same wait is not made twice.
     pub gave_up: bool,
     /// The request may be served twice.
@@ -138,7 +138,7 @@ impl<'p> Tries<'p> {
     /// The upstream has received nothing: neither the method nor the budget matters. A reused
     /// connection can be found dead only once, as the next try gets a new one.
     fn unsent(&mut self, failed: Failed, now: Instant) -> Result<(), NotMade> {
-        if !failed.on_kept {
+        if !failed.reused {
             self.unreached += 1;
         }
         match () {

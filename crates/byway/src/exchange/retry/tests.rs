@@ -20,7 +20,7 @@ static PLAN: LazyLock<RetryPlan> = LazyLock::new(|| RetryPlan {
 });
 const GET: Failed = Failed {
     outcome: Outcome::SentNoByteBack,
-    on_kept: false,
+    reused: false,
     gave_up: false,
     repeatable: true,
     body_kept: true,
@@ -112,7 +112,7 @@ fn each_reason_has_its_case() {
         (unsent, 2, Ok(())),
         (
             Failed {
-                on_kept: true,
+                reused: true,
                 ..unsent
             },
             1,
@@ -265,13 +265,13 @@ proptest! {
         let (mut tries, now) = tries(upstreams);
         let budget = RetryBudget::default();
         let (mut sent, mut made, mut kept) = (0, 1, true);
-        for (outcome, on_kept) in outcomes {
+        for (outcome, reused) in outcomes {
             let outcome = [Outcome::Unsent, Outcome::SentNoByteBack, Outcome::Partial][usize::from(outcome)];
             // After a connection has failed, all others are new ones.
-            let on_kept = on_kept && kept;
-            kept &= !on_kept && outcome == Outcome::Unsent;
+            let reused = reused && kept;
+            kept &= !reused && outcome == Outcome::Unsent;
             sent += usize::from(outcome != Outcome::Unsent);
-            if tries.again(Failed { outcome, on_kept, repeatable, ..GET }, now, &budget).is_err() {
+            if tries.again(Failed { outcome, reused, repeatable, ..GET }, now, &budget).is_err() {
                 break;
             }
             made += 1;
