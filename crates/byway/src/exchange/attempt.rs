@@ -20,7 +20,7 @@ use self::waiting::WaitEnd;
 use super::body::BodyTransfer;
 use super::deadline::{Deadlines, Exceeded};
 use super::downstream::Downstream;
-use super::exchange_request::{Destination, ExchangeRequest, RequestRecord};
+use super::exchange_request::{ExchangeRequest, RequestRecord};
 use super::failure::{
     AttemptFailure, body_too_large, client_left, filter_failed, link_lost, no_answer, not_read,
 };
@@ -30,6 +30,7 @@ use super::retry::{Failed, Tries, is_repeatable};
 use super::upstream::Upstream;
 use crate::fault::{Fault, Reason, Who, malformed};
 use crate::observe::timing::Phase;
+use crate::outbound::pooled::Destination;
 use crate::outbound::tunnel::Tunnel;
 use crate::outbound::upgrades::UpgradeSlot;
 
@@ -84,7 +85,7 @@ impl<'a> Attempt<'a> {
             single_use,
         } = destination;
         upstream.write_head(self.exchange.request.framing(), |out| {
-            self.exchange.write_request(out, &authority)
+            self.exchange.write_request(out, authority.as_deref())
         })?;
         if single_use {
             upstream.close_after_response();

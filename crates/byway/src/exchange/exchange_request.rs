@@ -21,7 +21,6 @@ use crate::outbound::Engine;
 use crate::outbound::pooled::{Freshness, PoolKey};
 use crate::outbound::retry_budget::RetryBudget;
 use crate::outbound::route_states::RouteState;
-use crate::outbound::upgrades::UpgradeSlot;
 use crate::outbound::upstream_conn::UpstreamConn;
 use crate::route::{Allowed, Outbound};
 use crate::runtime::scope::Scope;
@@ -88,16 +87,6 @@ impl RequestRecord {
             reports: None,
         }
     }
-}
-
-/// Where the request goes.
-pub(super) struct Destination {
-    /// The Host for a route that uses the upstream's own.
-    pub(super) authority: Arc<str>,
-    /// For a request with an upgrade.
-    pub(super) slot: Option<UpgradeSlot>,
-    /// Whether the connection closes after this request.
-    pub(super) single_use: bool,
 }
 
 impl ExchangeRequest<'_> {
@@ -177,20 +166,21 @@ impl ExchangeRequest<'_> {
     pub(super) fn write_request(
         &self,
         out: &mut impl HeadOut,
-        authority: &Arc<str>,
+        authority: Option<&str>,
     ) -> Result<(), Fault> {
         let own_host = match self.allowed.outbound() {
             Outbound::Pooled(route) => route.settings.host == HostMode::Upstream,
-            Outbound::Service(_) => !authority.is_empty(),
+            Outbound::Service(_) => true,
             Outbound::Direct(_) | Outbound::Via(..) | Outbound::Exit(..) => false,
         };
-        let host = match (own_host, self.request.host()) {
-            (false, Some(host)) => host,
-            _ => authority.as_bytes(),
+        let (own, requested) = (authority.map(str::as_bytes), self.request.host());
+        let host = match own_host {
+            true => own.or(requested),
+            false => requested.or(own),
         };
         let rules = RequestRules {
             target: self.target,
-            host,
+            host: host.unwrap_or_default(),
             forwarded: self.forwarded.copied(),
             upgrade: self.upgrade(),
         };

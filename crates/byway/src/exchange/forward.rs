@@ -20,7 +20,7 @@ use super::attempt::Attempt;
 use super::client_gone::unless_gone;
 use super::connection_options::refuse_end_to_end;
 use super::downstream::Downstream;
-use super::exchange_request::{Destination, ExchangeRequest, RequestRecord};
+use super::exchange_request::{ExchangeRequest, RequestRecord};
 use super::failure::{AttemptFailure, body_too_large};
 use super::next::Next;
 use super::retry::{self, Tries};
@@ -28,7 +28,9 @@ use super::upstream::Upstream;
 use crate::fault::{Fault, Reason, Who};
 use crate::observe::timing::{Phase, Timing};
 use crate::outbound::balance::Walk;
-use crate::outbound::pooled::{self, Borrowed, Freshness, Want, is_worth_another_upstream};
+use crate::outbound::pooled::{
+    self, Borrowed, Destination, Freshness, Want, is_worth_another_upstream,
+};
 
 /// Sends the request to its upstream and the response back.
 ///
@@ -178,18 +180,13 @@ impl ExchangeRequest<'_> {
         #[cfg(test)]
         if let Some(stream) = super::double::take_upstream() {
             let to = Destination {
-                authority: "upstream".into(),
+                authority: Some("upstream".into()),
                 slot: None,
                 single_use: false,
             };
             return Ok((Upstream::Double(stream), to));
         }
-        let Borrowed {
-            lease,
-            authority,
-            slot,
-            single_use,
-        } = match (&mut selection.walk, self.origin) {
+        let Borrowed { lease, destination } = match (&mut selection.walk, self.origin) {
             (Some(walk), _) => {
                 pooled::lease(self.engine, self.pool, walk, self.allowed, want, timing).await?
             }
@@ -202,11 +199,6 @@ impl ExchangeRequest<'_> {
                 return Err(Fault::new(Who::Us, Reason::Internal, detail));
             }
         };
-        let to = Destination {
-            authority,
-            slot,
-            single_use,
-        };
-        Ok((Upstream::h1(lease), to))
+        Ok((Upstream::h1(lease), destination))
     }
 }

@@ -51,15 +51,21 @@ impl fmt::Display for PoolKey {
     }
 }
 
-/// A leased connection, and the Host field for a route that uses the upstream's own.
+/// A leased connection, and where it leads.
 pub struct Borrowed {
     /// The lease.
     pub lease: Lease<PoolKey, UpstreamConn>,
-    /// The upstream's authority; for an exposed service the Host that its agent requests, or empty.
-    pub authority: Arc<str>,
+    /// Where it leads.
+    pub destination: Destination,
+}
+
+/// Where a request goes.
+pub struct Destination {
+    /// The upstream's authority; for an exposed service the Host that its agent requests, if any.
+    pub authority: Option<Arc<str>>,
     /// For a request with an upgrade.
     pub slot: Option<UpgradeSlot>,
-    /// Whether it closes after this request.
+    /// Whether the connection closes after this request.
     pub single_use: bool,
 }
 
@@ -117,9 +123,11 @@ pub async fn lease(
         lease_from(engine, pool, &origin, want, timing, || Box::pin(open())).await?;
     Ok(Borrowed {
         lease,
-        authority: Arc::clone(&upstream.authority),
-        slot,
-        single_use: false,
+        destination: Destination {
+            authority: Some(Arc::clone(&upstream.authority)),
+            slot,
+            single_use: false,
+        },
     })
 }
 
@@ -148,16 +156,16 @@ pub async fn lease_single(
             want.fresh = Freshness::New;
         }
     }
-    let authority: Arc<str> = match allowed.outbound() {
+    let authority: Option<Arc<str>> = match allowed.outbound() {
         Outbound::Direct(target) | Outbound::Via(_, target) | Outbound::Exit(_, target) => {
-            target.to_string().into()
+            Some(target.to_string().into())
         }
-        Outbound::Pooled(_) | Outbound::Service(_) => "".into(),
+        Outbound::Pooled(_) | Outbound::Service(_) => None,
     };
-    timing.upstream = Some(match service {
-        Some(name) => name.to_string().into(),
-        None => Arc::clone(&authority),
-    });
+    timing.upstream = match service {
+        Some(name) => Some(name.to_string().into()),
+        None => authority.clone(),
+    };
     let open = || async {
         match service {
             Some(name) => {
@@ -174,14 +182,16 @@ pub async fn lease_single(
         }
     };
     let (lease, slot) = lease_from(engine, pool, origin, want, timing, || Box::pin(open())).await?;
-    let authority = lease.host.clone().unwrap_or(authority);
+    let authority = lease.host.clone().or(authority);
     Ok(Borrowed {
         lease,
-        authority,
-        slot,
-        // Idle streams that such requests leave, and cannot use, would take the memory that the
-        // streams of a link share.
-        single_use: want.fresh == Freshness::New && allowed.outbound().is_behind_link(),
+        destination: Destination {
+            authority,
+            slot,
+            // Idle streams that such requests leave, and cannot use, would take the memory that the
+            // streams of a link share.
+            single_use: want.fresh == Freshness::New && allowed.outbound().is_behind_link(),
+        },
     })
 }
 
