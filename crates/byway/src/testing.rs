@@ -4,7 +4,6 @@
 //! Out:   what they receive, and how it ended.
 //! Never: sleeps; a wait that takes too long fails the test, at once where the clock is paused.
 
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -52,20 +51,6 @@ pub(crate) fn plan(text: &str) -> Plan {
     .unwrap()
 }
 
-thread_local! {
-    static RESPONSE_FILTER: Cell<Option<MakeFilter>> = const { Cell::new(None) };
-}
-
-/// The filter of all responses on this thread.
-pub(crate) fn response_filter() -> Option<MakeFilter> {
-    RESPONSE_FILTER.get()
-}
-
-/// Sets the filter of all responses on this thread.
-pub(crate) fn set_response_filter(filter: MakeFilter) {
-    RESPONSE_FILTER.set(Some(filter));
-}
-
 /// One listener of a node, without its socket.
 pub(crate) struct Bench {
     pub(crate) context: Arc<ConnectionContext>,
@@ -76,6 +61,14 @@ impl Bench {
     /// An edge in front of one upstream that cannot be dialled; `lines` precede it.
     pub(crate) fn edge(lines: &str) -> Self {
         Self::edge_to("127.0.0.1:1", lines)
+    }
+
+    /// The same, with a filter of all responses.
+    pub(crate) fn filtered(filter: MakeFilter) -> Self {
+        let mut bench = Self::edge("");
+        let context = Arc::make_mut(&mut bench.context);
+        context.response_filter = Some(filter);
+        bench
     }
 
     /// An edge in front of `upstream`; `lines` precede it.

@@ -16,13 +16,23 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use byway_dial::Broken;
+use byway_dial::{Broken, Stream};
 use byway_head::{
     Field, Framed, HeadOut, Limits, Line, Malformed, RequestHead, Response, ResponseHead, Section,
     Span, Trailers, Version,
 };
+use byway_http::h1::{EndlessInterim, HeadError, Mark, Outcome};
 use byway_http::{BodyError, Part, Sink, Source};
+use byway_relay::Outflow;
 use parking_lot::Mutex;
+
+use super::body::BodyTransfer;
+use super::downstream::queue_body;
+use super::head_out::Head;
+use super::upstream::Upstream;
+use crate::fault::Fault;
+use crate::observe::request_report::Reports;
+use crate::outbound::pooled::Destination;
 
 /// Names and values; those that begin with `:` are pseudo-headers.
 pub type Fields = Vec<(String, String)>;
@@ -217,8 +227,14 @@ pub fn upstream() -> StreamPeer {
 }
 
 /// The upstream of this request, if a test has provided one.
-pub fn take_upstream() -> Option<Box<DoubleStream>> {
-    UPSTREAMS.with_borrow_mut(VecDeque::pop_front)
+pub fn take_upstream() -> Option<(Upstream, Destination)> {
+    let stream = UPSTREAMS.with_borrow_mut(VecDeque::pop_front)?;
+    let destination = Destination {
+        authority: Some("upstream".into()),
+        slot: None,
+        single_use: false,
+    };
+    Some((Upstream::Double(stream), destination))
 }
 
 /// The head of a request as a decoder of HPACK would index it.
@@ -266,9 +282,41 @@ impl DoubleStream {
         };
         self.ended |= framed == Framed::None;
     }
+}
 
-    pub fn buffered(&self) -> usize {
-        self.data.len()
+/// What both sides of an exchange have.
+impl DoubleStream {
+    pub fn write_head<E>(
+        &mut self,
+        _framed: Framed,
+        write: impl FnOnce(&mut Head<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut fields = Vec::new();
+        write(&mut Head::Double(DoubleHead(&mut fields)))?;
+        self.queue.push(Event::Head(fields, false));
+        Ok(())
+    }
+
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent
+    }
+}
+
+/// What [`Downstream`](super::downstream::Downstream) has.
+impl DoubleStream {
+    pub fn poll_gathered(
+        &mut self,
+        cx: &mut Context<'_>,
+        enough: usize,
+    ) -> Poll<Result<(), BodyError>> {
+        while self.data.len() < enough {
+            ready!(self.poll_more(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    pub fn has_unread(&self) -> bool {
+        !self.data.is_empty()
     }
 
     pub fn poll_broken(&mut self, cx: &Context<'_>) -> Poll<Broken> {
@@ -280,20 +328,103 @@ impl DoubleStream {
         Poll::Pending
     }
 
-    pub fn write_head<E>(
-        &mut self,
-        write: impl FnOnce(DoubleHead<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let mut fields = Vec::new();
-        write(DoubleHead(&mut fields))?;
-        self.queue.push(Event::Head(fields, false));
-        Ok(())
+    pub fn send_through(&mut self, _outflow: impl FnOnce() -> Option<Outflow>) {}
+
+    pub fn has_outflow(&self) -> bool {
+        false
     }
 
-    pub fn poll_head(&mut self, cx: &Context<'_>) -> Poll<Result<(), Broken>> {
+    pub fn queue_body(&mut self, data: &[u8]) {
+        queue_body(self, data);
+    }
+
+    pub fn poll_upload(
+        &mut self,
+        cx: &mut Context<'_>,
+        transfer: &mut BodyTransfer,
+        upstream: &mut Upstream,
+    ) -> Poll<Result<(), BodyError>> {
+        upstream.poll_upload_from(cx, transfer, self)
+    }
+
+    pub fn poll_download(
+        &mut self,
+        cx: &mut Context<'_>,
+        transfer: &mut BodyTransfer,
+        upstream: &mut Upstream,
+    ) -> Poll<Result<(), BodyError>> {
+        upstream.poll_download_to(cx, transfer, self)
+    }
+
+    pub fn mark(&self) -> Mark {
+        Mark {
+            queued: self.queue.len(),
+            sent: self.sent,
+        }
+    }
+
+    pub fn take_back(&mut self, mark: Mark) -> bool {
+        let unsent = self.sent == mark.sent;
+        if unsent {
+            self.queue.truncate(mark.queued);
+        }
+        unsent
+    }
+
+    pub fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    pub fn left_bytes(&self) -> u64 {
+        self.sent
+    }
+
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        self.poll_push_out(cx)
+    }
+}
+
+/// What [`Upstream`] has.
+impl DoubleStream {
+    pub fn reused(&self) -> bool {
+        false
+    }
+
+    pub fn reports(&self) -> Option<&Arc<Reports>> {
+        None
+    }
+
+    pub fn start_over(&mut self, upload: &mut BodyTransfer) -> Result<(), Malformed> {
+        upload.start_over(self)
+    }
+
+    pub fn poll_upload_from(
+        &mut self,
+        cx: &mut Context<'_>,
+        transfer: &mut BodyTransfer,
+        from: &mut impl Source,
+    ) -> Poll<Result<(), BodyError>> {
+        transfer.poll(cx, from, self)
+    }
+
+    pub fn poll_download_to(
+        &mut self,
+        cx: &mut Context<'_>,
+        transfer: &mut BodyTransfer,
+        to: &mut impl Sink,
+    ) -> Poll<Result<(), BodyError>> {
+        transfer.poll(cx, self, to)
+    }
+
+    pub fn poll_head(
+        &mut self,
+        cx: &Context<'_>,
+        _limits: &Limits,
+        _exposed: bool,
+    ) -> Poll<Result<(), HeadError<Fault>>> {
         let event = ready!(self.half.incoming.lock().poll_pop(cx));
         let Event::Head(fields, ended) = event else {
-            return Poll::Ready(Err(Broken::Reset(8)));
+            return Poll::Ready(Err(HeadError::Closed(Some(Broken::Reset(8)))));
         };
         (self.has_received, self.ended) = (true, ended);
         let (head, text) = &mut self.response;
@@ -307,28 +438,42 @@ impl DoubleStream {
         Poll::Ready(Ok(()))
     }
 
+    pub fn has_partial_head(&self) -> bool {
+        false
+    }
+
     pub fn response(&self) -> Response<'_> {
         self.response.0.view(&self.response.1)
     }
 
-    pub fn has_received(&self) -> bool {
-        self.has_received
+    pub fn pass_interim(&mut self) -> Result<(), EndlessInterim> {
+        Ok(())
     }
 
-    pub fn has_queued(&self) -> bool {
-        !self.queue.is_empty()
+    pub fn close_after_response(&mut self) {}
+
+    pub fn begin_body(&mut self, framed: Framed, _limits: &Limits) {
+        self.expect(framed);
     }
 
-    pub fn queued(&self) -> usize {
-        self.queue.len()
+    pub fn outcome(&self) -> Outcome {
+        match () {
+            () if self.has_received => Outcome::Partial,
+            () if self.sent == 0 => Outcome::Unsent,
+            () => Outcome::SentNoByteBack,
+        }
     }
 
-    pub fn truncate(&mut self, queued: usize) {
-        self.queue.truncate(queued);
+    pub fn poll_recalled(&mut self, _cx: &Context<'_>, _moved: Option<u64>) -> Poll<()> {
+        Poll::Pending
     }
 
-    pub fn sent(&self) -> u64 {
-        self.sent
+    pub fn settle(self, _sent: bool) {}
+
+    pub fn discard(self, _framed: Framed, _limits: &Limits) {}
+
+    pub fn into_tunnel(self) -> (Stream, Vec<u8>) {
+        panic!("no test upgrades a stream")
     }
 }
 

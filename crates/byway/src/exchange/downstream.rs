@@ -11,15 +11,11 @@ use std::task::{Context, Poll, ready};
 use byway_dial::{Broken, Pipe, Read};
 use byway_h1::HeadWriter;
 use byway_head::{Framed, Limits, Malformed};
-#[cfg(test)]
-use byway_http::Source;
 use byway_http::h1::{Conn, H1Reading, H1Sink, H1Source, H1Writing, Mark};
 use byway_http::{BodyError, Sink};
 use byway_relay::Outflow;
 
 use super::body::BodyTransfer;
-#[cfg(test)]
-use super::double::DoubleStream;
 use super::head_out::Head;
 use super::upstream::Upstream;
 
@@ -30,7 +26,7 @@ pub enum Downstream<'a> {
     H1(H1Downstream<'a>),
     /// A stream in a test.
     #[cfg(test)]
-    Double(Box<DoubleStream>),
+    Double(Box<super::double::DoubleStream>),
 }
 
 /// A connection of HTTP/1 with one request on it.
@@ -75,66 +71,41 @@ impl<'a> Downstream<'a> {
         cx: &mut Context<'_>,
         enough: usize,
     ) -> Poll<Result<(), BodyError>> {
-        match self {
-            Self::H1(h1) => {
-                while h1.conn.unread().len() < enough {
-                    match ready!(h1.conn.poll_fill(cx)).map_err(BodyError::From)? {
-                        Read::Data(_) => {}
-                        Read::Fin => return Poll::Ready(Err(BodyError::Truncated)),
-                    }
+        by_version!(self.poll_gathered(cx, enough), h1 => {
+            while h1.conn.unread().len() < enough {
+                match ready!(h1.conn.poll_fill(cx)).map_err(BodyError::From)? {
+                    Read::Data(_) => {}
+                    Read::Fin => return Poll::Ready(Err(BodyError::Truncated)),
                 }
-                Poll::Ready(Ok(()))
             }
-            #[cfg(test)]
-            Self::Double(stream) => {
-                while stream.buffered() < enough {
-                    ready!(stream.poll_more(cx))?;
-                }
-                Poll::Ready(Ok(()))
-            }
-        }
+            Poll::Ready(Ok(()))
+        })
     }
 
     /// Whether bytes have arrived that are not used yet.
     pub fn has_unread(&self) -> bool {
-        match self {
-            Self::H1(h1) => !h1.conn.unread().is_empty(),
-            #[cfg(test)]
-            Self::Double(stream) => stream.buffered() > 0,
-        }
+        by_version!(self.has_unread(), h1 => !h1.conn.unread().is_empty())
     }
 
     /// Ready once the client has reset its connection or stream.
     pub fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
-        match self {
-            Self::H1(h1) => h1.conn.stream().poll_broken(cx),
-            #[cfg(test)]
-            Self::Double(stream) => stream.poll_broken(cx),
-        }
+        by_version!(self.poll_broken(cx), h1 => h1.conn.stream().poll_broken(cx))
     }
 
     /// Sends everything through `outflow` (spilled and shaped) from now on, unless there is one.
     pub fn send_through(&mut self, outflow: impl FnOnce() -> Option<Outflow>) {
-        match self {
-            Self::H1(h1) => {
-                if !h1.conn.has_outflow()
-                    && let Some(outflow) = outflow()
-                {
-                    h1.conn.send_through(outflow);
-                }
+        by_version!(self.send_through(outflow), h1 => {
+            if !h1.conn.has_outflow()
+                && let Some(outflow) = outflow()
+            {
+                h1.conn.send_through(outflow);
             }
-            #[cfg(test)]
-            Self::Double(_) => {}
-        }
+        })
     }
 
     /// Whether it sends through an outflow.
     pub fn has_outflow(&self) -> bool {
-        match self {
-            Self::H1(h1) => h1.conn.has_outflow(),
-            #[cfg(test)]
-            Self::Double(_) => false,
-        }
+        by_version!(self.has_outflow(), h1 => h1.conn.has_outflow())
     }
 
     /// Queues the head that `write` writes, or nothing of it if that fails. A body framed like this
@@ -147,25 +118,16 @@ impl<'a> Downstream<'a> {
         framed: Framed,
         write: impl FnOnce(&mut Head<'_>) -> Result<(), Malformed>,
     ) -> Result<(), Malformed> {
-        match self {
-            Self::H1(h1) => {
-                h1.response.begin(framed);
-                h1.conn
-                    .try_queue(|out| write(&mut Head::H1(HeadWriter(out))))
-            }
-            #[cfg(test)]
-            Self::Double(stream) => stream.write_head(|head| write(&mut Head::Double(head))),
-        }
+        by_version!(self.write_head(framed, write), h1 => {
+            h1.response.begin(framed);
+            h1.conn
+                .try_queue(|out| write(&mut Head::H1(HeadWriter(out))))
+        })
     }
 
     /// Queues a whole body.
     pub fn queue_body(&mut self, data: &[u8]) {
-        let queued = match self {
-            Self::H1(h1) => queue_body(&mut h1.sink(), data),
-            #[cfg(test)]
-            Self::Double(stream) => queue_body(&mut **stream, data),
-        };
-        debug_assert!(queued.is_ok(), "there is no trailer that cannot be written");
+        by_version!(self.queue_body(data), h1 => queue_body(&mut h1.sink(), data))
     }
 
     /// Passes on the body of the request.
@@ -175,21 +137,10 @@ impl<'a> Downstream<'a> {
         transfer: &mut BodyTransfer,
         upstream: &mut Upstream,
     ) -> Poll<Result<(), BodyError>> {
-        match (self, upstream) {
-            (Self::H1(from), Upstream::H1(to)) => {
-                transfer.poll(cx, &mut from.source(), &mut to.sink())
-            }
-            #[cfg(test)]
-            (Self::H1(from), Upstream::Double(to)) => {
-                transfer.poll(cx, &mut from.source(), &mut **to)
-            }
-            #[cfg(test)]
-            (Self::Double(from), Upstream::H1(to)) => {
-                transfer.poll(cx, &mut **from, &mut to.sink())
-            }
-            #[cfg(test)]
-            (Self::Double(from), Upstream::Double(to)) => transfer.poll(cx, &mut **from, &mut **to),
-        }
+        by_version!(
+            self.poll_upload(cx, transfer, upstream),
+            h1 => upstream.poll_upload_from(cx, transfer, &mut h1.source())
+        )
     }
 
     /// Passes on the body of the response.
@@ -199,86 +150,42 @@ impl<'a> Downstream<'a> {
         transfer: &mut BodyTransfer,
         upstream: &mut Upstream,
     ) -> Poll<Result<(), BodyError>> {
-        match (self, upstream) {
-            (Self::H1(to), Upstream::H1(from)) => {
-                transfer.poll(cx, &mut from.source(), &mut to.sink())
-            }
-            #[cfg(test)]
-            (Self::H1(to), Upstream::Double(from)) => {
-                transfer.poll(cx, &mut **from, &mut to.sink())
-            }
-            #[cfg(test)]
-            (Self::Double(to), Upstream::H1(from)) => {
-                transfer.poll(cx, &mut from.source(), &mut **to)
-            }
-            #[cfg(test)]
-            (Self::Double(to), Upstream::Double(from)) => transfer.poll(cx, &mut **from, &mut **to),
-        }
+        by_version!(
+            self.poll_download(cx, transfer, upstream),
+            h1 => upstream.poll_download_to(cx, transfer, &mut h1.sink())
+        )
     }
 
     /// The end of what is queued now.
     pub fn mark(&self) -> Mark {
-        match self {
-            Self::H1(h1) => h1.conn.mark(),
-            #[cfg(test)]
-            Self::Double(stream) => Mark {
-                queued: stream.queued(),
-                sent: stream.sent(),
-            },
-        }
+        by_version!(self.mark(), h1 => h1.conn.mark())
     }
 
     /// Takes back what was queued after `mark`. Returns false and changes nothing if anything was
     /// sent since.
     pub fn take_back(&mut self, mark: Mark) -> bool {
-        match self {
-            Self::H1(h1) => h1.conn.take_back(mark),
-            #[cfg(test)]
-            Self::Double(stream) => {
-                let unsent = stream.sent() == mark.sent;
-                if unsent {
-                    stream.truncate(mark.queued);
-                }
-                unsent
-            }
-        }
+        by_version!(self.take_back(mark), h1 => h1.conn.take_back(mark))
     }
 
     /// Whether something waits to be sent.
     pub fn has_queued(&self) -> bool {
-        match self {
-            Self::H1(h1) => h1.conn.has_queued(),
-            #[cfg(test)]
-            Self::Double(stream) => stream.has_queued(),
-        }
+        by_version!(self.has_queued(), h1 => h1.conn.has_queued())
     }
 
     /// Bytes that the connection or stream, or the outflow in front of it, has taken. Never
     /// decreases.
     pub fn sent_bytes(&self) -> u64 {
-        match self {
-            Self::H1(h1) => h1.conn.sent_bytes(),
-            #[cfg(test)]
-            Self::Double(stream) => stream.sent(),
-        }
+        by_version!(self.sent_bytes(), h1 => h1.conn.sent_bytes())
     }
 
     /// Bytes that have left the process: an outflow may still hold what it has taken.
     pub fn left_bytes(&self) -> u64 {
-        match self {
-            Self::H1(h1) => h1.conn.left_bytes(),
-            #[cfg(test)]
-            Self::Double(stream) => stream.sent(),
-        }
+        by_version!(self.left_bytes(), h1 => h1.conn.left_bytes())
     }
 
     /// Sends everything that is queued, through the outflow to its end if there is one. Cancel safe.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        match self {
-            Self::H1(h1) => h1.conn.poll_flush(cx),
-            #[cfg(test)]
-            Self::Double(stream) => stream.poll_push_out(cx),
-        }
+        by_version!(self.poll_flush(cx), h1 => h1.conn.poll_flush(cx))
     }
 
     /// Sends everything that is queued. Cancel safe.
@@ -290,7 +197,9 @@ impl<'a> Downstream<'a> {
     }
 }
 
-fn queue_body(sink: &mut impl Sink, data: &[u8]) -> Result<(), Malformed> {
+/// Queues a whole body.
+pub(super) fn queue_body(sink: &mut impl Sink, data: &[u8]) {
     sink.queue_data(data);
-    sink.end(std::iter::empty())
+    let ended = sink.end(std::iter::empty());
+    debug_assert!(ended.is_ok(), "there is no trailer that cannot be written");
 }

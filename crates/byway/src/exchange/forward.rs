@@ -178,13 +178,8 @@ impl ExchangeRequest<'_> {
             client: self.client,
         };
         #[cfg(test)]
-        if let Some(stream) = super::double::take_upstream() {
-            let to = Destination {
-                authority: Some("upstream".into()),
-                slot: None,
-                single_use: false,
-            };
-            return Ok((Upstream::Double(stream), to));
+        if let Some(upstream) = super::double::take_upstream() {
+            return Ok(upstream);
         }
         let Borrowed { lease, destination } = match (&mut selection.walk, self.origin) {
             (Some(walk), _) => {

@@ -14,35 +14,19 @@ pub enum Head<'a> {
 
 impl HeadOut for Head<'_> {
     fn request(&mut self, method: &[u8], target: &[u8], authority: &[u8]) -> Result<(), Malformed> {
-        match self {
-            Self::H1(head) => head.request(method, target, authority),
-            #[cfg(test)]
-            Self::Double(head) => head.request(method, target, authority),
-        }
+        by_version!(self.request(method, target, authority))
     }
 
     fn response(&mut self, status: u16, reason: &[u8]) -> Result<(), Malformed> {
-        match self {
-            Self::H1(head) => head.response(status, reason),
-            #[cfg(test)]
-            Self::Double(head) => head.response(status, reason),
-        }
+        by_version!(self.response(status, reason))
     }
 
     fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
-        match self {
-            Self::H1(head) => head.field(name, value),
-            #[cfg(test)]
-            Self::Double(head) => head.field(name, value),
-        }
+        by_version!(self.field(name, value))
     }
 
     fn line(&mut self, line: Line<'_>) -> Result<(), Malformed> {
-        match self {
-            Self::H1(head) => head.line(line),
-            #[cfg(test)]
-            Self::Double(head) => head.line(line),
-        }
+        by_version!(self.line(line))
     }
 
     fn list<'v>(
@@ -50,42 +34,22 @@ impl HeadOut for Head<'_> {
         name: &[u8],
         elements: impl IntoIterator<Item = &'v [u8]>,
     ) -> Result<(), Malformed> {
-        match self {
-            Self::H1(head) => head.list(name, elements),
-            #[cfg(test)]
-            Self::Double(head) => head.list(name, elements),
-        }
+        by_version!(self.list(name, elements))
     }
 
     fn framing(&mut self, framed: Framed) {
-        match self {
-            Self::H1(head) => head.framing(framed),
-            #[cfg(test)]
-            Self::Double(head) => head.framing(framed),
-        }
+        by_version!(self.framing(framed))
     }
 
     fn connection(&mut self, option: &'static str) {
-        match self {
-            Self::H1(head) => head.connection(option),
-            #[cfg(test)]
-            Self::Double(head) => head.connection(option),
-        }
+        by_version!(self.connection(option))
     }
 
     fn upgrade(&mut self, protocol: &[u8]) -> Result<(), Malformed> {
-        match self {
-            Self::H1(head) => head.upgrade(protocol),
-            #[cfg(test)]
-            Self::Double(head) => head.upgrade(protocol),
-        }
+        by_version!(self.upgrade(protocol))
     }
 
     fn end(&mut self) {
-        match self {
-            Self::H1(head) => head.end(),
-            #[cfg(test)]
-            Self::Double(head) => head.end(),
-        }
+        by_version!(self.end())
     }
 }

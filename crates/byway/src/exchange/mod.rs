@@ -4,12 +4,16 @@
 //! decides whether there is another, with the body that `replay` has kept; `head` selects the
 //! fields that are passed on, `body` passes the bodies from one side to the other, `answer` writes
 //! Byway's own responses. `downstream` and `upstream` are the two sides in any version of HTTP; what
-//! is above knows none, and writes heads to `head_out`. `path` is the one interpretation of a path,
+//! is above knows none, and writes heads to `head_out`; `by_version` is
+//! where the versions part. `path` is the one interpretation of a path,
 //! `deadline` limits pauses, `min_rate` slow clients;
 //! `client_gone` ends work for a client that has left, `recall` an exchange that holds up others;
 //! `next` is what becomes of the client's connection.
 //! `connection_options` is what Connection lists, `max_forwards` counts Max-Forwards down, `other_protocol` recognizes what is
 //! not HTTP, `request_id` names a request, `date` is the current time.
+
+#[macro_use]
+mod by_version;
 
 pub mod answer;
 mod attempt;

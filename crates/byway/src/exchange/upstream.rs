@@ -11,11 +11,10 @@ use std::task::{Context, Poll};
 use byway_dial::{Pipe, Stream};
 use byway_head::{Framed, Limits, Malformed, Response};
 use byway_http::h1::{ClientExchange, EndlessInterim, HeadError, HintLimits, Outcome};
+use byway_http::{BodyError, Sink, Source};
 use byway_pool::{Lease, Release};
 
 use super::body::BodyTransfer;
-#[cfg(test)]
-use super::double::DoubleStream;
 use super::head_out::Head;
 use super::other_protocol;
 use crate::fault::Fault;
@@ -30,7 +29,7 @@ pub enum Upstream {
     H1(H1Upstream),
     /// A stream in a test.
     #[cfg(test)]
-    Double(Box<DoubleStream>),
+    Double(Box<super::double::DoubleStream>),
 }
 
 /// A connection of HTTP/1 with one request on it.
@@ -44,20 +43,12 @@ impl Upstream {
 
     /// Whether an earlier request used the connection.
     pub fn reused(&self) -> bool {
-        match self {
-            Self::H1(h1) => h1.lease.reused(),
-            #[cfg(test)]
-            Self::Double(_) => false,
-        }
+        by_version!(self.reused(), h1 => h1.lease.reused())
     }
 
     /// Where its requests are reported.
     pub fn reports(&self) -> Option<&Arc<Reports>> {
-        match self {
-            Self::H1(h1) => h1.lease.reports.as_ref(),
-            #[cfg(test)]
-            Self::Double(_) => None,
-        }
+        by_version!(self.reports(), h1 => h1.lease.reports.as_ref())
     }
 
     /// Queues the request head that `write` writes, or nothing of it if that fails. A body framed
@@ -70,11 +61,10 @@ impl Upstream {
         framed: Framed,
         write: impl FnOnce(&mut Head<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        match self {
-            Self::H1(h1) => h1.write_head(framed, |head| write(&mut Head::H1(head))),
-            #[cfg(test)]
-            Self::Double(stream) => stream.write_head(|head| write(&mut Head::Double(head))),
-        }
+        by_version!(
+            self.write_head(framed, write),
+            h1 => h1.write_head(framed, |head| write(&mut Head::H1(head)))
+        )
     }
 
     /// Queues what other upstreams got of the request's body.
@@ -82,11 +72,33 @@ impl Upstream {
     /// # Errors
     /// If a trailer cannot be written.
     pub fn start_over(&mut self, upload: &mut BodyTransfer) -> Result<(), Malformed> {
-        match self {
-            Self::H1(h1) => upload.start_over(&mut h1.sink()),
-            #[cfg(test)]
-            Self::Double(stream) => upload.start_over(&mut **stream),
-        }
+        by_version!(self.start_over(upload), h1 => upload.start_over(&mut h1.sink()))
+    }
+
+    /// Passes on the body of the request.
+    pub fn poll_upload_from(
+        &mut self,
+        cx: &mut Context<'_>,
+        transfer: &mut BodyTransfer,
+        from: &mut impl Source,
+    ) -> Poll<Result<(), BodyError>> {
+        by_version!(
+            self.poll_upload_from(cx, transfer, from),
+            h1 => transfer.poll(cx, from, &mut h1.sink())
+        )
+    }
+
+    /// Passes on the body of the response.
+    pub fn poll_download_to(
+        &mut self,
+        cx: &mut Context<'_>,
+        transfer: &mut BodyTransfer,
+        to: &mut impl Sink,
+    ) -> Poll<Result<(), BodyError>> {
+        by_version!(
+            self.poll_download_to(cx, transfer, to),
+            h1 => transfer.poll(cx, &mut h1.source(), to)
+        )
     }
 
     /// Reads the next response head, interim or final. `exposed`: it is a service behind a link.
@@ -97,34 +109,20 @@ impl Upstream {
         limits: &Limits,
         exposed: bool,
     ) -> Poll<Result<(), HeadError<Fault>>> {
-        match self {
-            Self::H1(h1) => h1.poll_head(cx, limits, |unread| {
-                other_protocol::in_response(unread, exposed)
-            }),
-            #[cfg(test)]
-            Self::Double(stream) => {
-                let head = stream.poll_head(cx);
-                head.map_err(|broken| HeadError::Closed(Some(broken)))
-            }
-        }
+        by_version!(
+            self.poll_head(cx, limits, exposed),
+            h1 => h1.poll_head(cx, limits, |unread| other_protocol::in_response(unread, exposed))
+        )
     }
 
     /// Whether a part of the next head has arrived.
     pub fn has_partial_head(&self) -> bool {
-        match self {
-            Self::H1(h1) => h1.has_partial_head(),
-            #[cfg(test)]
-            Self::Double(_) => false,
-        }
+        by_version!(self.has_partial_head())
     }
 
     /// The response whose head was read last.
     pub fn response(&self) -> Response<'_> {
-        match self {
-            Self::H1(h1) => h1.response(),
-            #[cfg(test)]
-            Self::Double(stream) => stream.response(),
-        }
+        by_version!(self.response())
     }
 
     /// Continues after an interim response: the next head follows it.
@@ -132,109 +130,69 @@ impl Upstream {
     /// # Errors
     /// If there were too many.
     pub fn pass_interim(&mut self) -> Result<(), EndlessInterim> {
-        match self {
-            Self::H1(h1) => h1.pass_interim(),
-            #[cfg(test)]
-            Self::Double(_) => Ok(()),
-        }
+        by_version!(self.pass_interim())
     }
 
     /// Closes the connection after this response. Nothing announces that: a service that knows
     /// may close with unread bytes of the request, and such a reset overtakes its response.
     pub fn close_after_response(&mut self) {
-        match self {
-            Self::H1(h1) => h1.close_after_response(),
-            #[cfg(test)]
-            Self::Double(_) => {}
-        }
+        by_version!(self.close_after_response())
     }
 
     /// Continues after a final response head: a body framed like this follows it.
     pub fn begin_body(&mut self, framed: Framed, limits: &Limits) {
-        match self {
-            Self::H1(h1) => {
-                let _ = h1.begin_body(framed, limits, Some(HintLimits::default()));
-            }
-            #[cfg(test)]
-            Self::Double(stream) => stream.expect(framed),
-        }
+        by_version!(self.begin_body(framed, limits), h1 => {
+            let _ = h1.begin_body(framed, limits, Some(HintLimits::default()));
+        })
     }
 
     /// Bytes that the connection or stream has taken. Never decreases.
     pub fn sent_bytes(&self) -> u64 {
-        match self {
-            Self::H1(h1) => h1.lease.sent_bytes(),
-            #[cfg(test)]
-            Self::Double(stream) => stream.sent(),
-        }
+        by_version!(self.sent_bytes(), h1 => h1.lease.sent_bytes())
     }
 
     /// How far the request got.
     pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::H1(h1) => h1.outcome(),
-            #[cfg(test)]
-            Self::Double(stream) if stream.has_received() => Outcome::Partial,
-            #[cfg(test)]
-            Self::Double(stream) if stream.sent() == 0 => Outcome::Unsent,
-            #[cfg(test)]
-            Self::Double(_) => Outcome::SentNoByteBack,
-        }
+        by_version!(self.outcome())
     }
 
     /// Ready once the pool needs the connection for another client; `moved` is the progress of this
     /// one, if it is waited for.
     pub fn poll_recalled(&mut self, cx: &Context<'_>, moved: Option<u64>) -> Poll<()> {
-        match self {
-            Self::H1(h1) => h1.lease.poll_recalled(cx, moved),
-            #[cfg(test)]
-            Self::Double(_) => Poll::Pending,
-        }
+        by_version!(self.poll_recalled(cx, moved), h1 => h1.lease.poll_recalled(cx, moved))
     }
 
     /// Returns the connection to the pool after a whole response; closes it if something of either
     /// message is left. `sent`: the whole request was sent. An incomplete one ends with a reset, so
     /// that it cannot be taken for a complete one.
     pub fn settle(self, sent: bool) {
-        match self {
-            Self::H1(mut h1) => match h1.kept() {
-                Ok(idle) if sent => h1.lease.release(Release::Keep { idle }),
-                _ => {
-                    if sent {
-                        h1.lease.stream().close_on_drop();
-                    }
-                    h1.lease.release(Release::Close);
+        by_version!(self.settle(sent), mut h1 => match h1.kept() {
+            Ok(idle) if sent => h1.lease.release(Release::Keep { idle }),
+            _ => {
+                if sent {
+                    h1.lease.stream().close_on_drop();
                 }
-            },
-            #[cfg(test)]
-            Self::Double(_) => {}
-        }
+                h1.lease.release(Release::Close);
+            }
+        })
     }
 
     /// Drops a response that is not passed on, after its head. Keeps the connection if the whole
     /// response came with its head, and never waits for the rest: a new connection costs less.
     pub fn discard(self, framed: Framed, limits: &Limits) {
-        match self {
-            Self::H1(mut h1) => {
-                let _ = h1.begin_body(framed, limits, Some(HintLimits::default()));
-                let release = match (h1.skip_body(), h1.kept()) {
-                    (true, Ok(idle)) => Release::Keep { idle },
-                    _ => Release::Close,
-                };
-                h1.lease.release(release);
-            }
-            #[cfg(test)]
-            Self::Double(_) => {}
-        }
+        by_version!(self.discard(framed, limits), mut h1 => {
+            let _ = h1.begin_body(framed, limits, Some(HintLimits::default()));
+            let release = match (h1.skip_body(), h1.kept()) {
+                (true, Ok(idle)) => Release::Keep { idle },
+                _ => Release::Close,
+            };
+            h1.lease.release(release);
+        })
     }
 
     /// The connection after a 101, which is no longer HTTP, and what was read after the head. It
     /// leaves the pool: from here on it counts only against the limit of upgraded connections.
     pub fn into_tunnel(self) -> (Stream, Vec<u8>) {
-        match self {
-            Self::H1(h1) => h1.leave_http().detach().0.http.into_parts(),
-            #[cfg(test)]
-            Self::Double(_) => panic!("no test upgrades a stream"),
-        }
+        by_version!(self.into_tunnel(), h1 => h1.leave_http().detach().0.http.into_parts())
     }
 }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use byway_dial::Stream;
+use byway_http::filter::MakeFilter;
 use byway_pool::Pool;
 
 use super::admission::Admission;
@@ -72,6 +73,8 @@ pub struct ConnectionContext {
     pub worker_stats: Arc<WorkerStats>,
     /// HTTP connections to upstreams, this worker's part of them.
     pub pool: Pool<PoolKey, UpstreamConn>,
+    /// Makes what changes the bodies of its responses. No route can name a filter yet.
+    pub response_filter: Option<MakeFilter>,
 }
 
 impl ConnectionContext {
@@ -90,6 +93,7 @@ impl ConnectionContext {
             worker,
             worker_stats: node.engine.telemetry.stats_of(worker),
             pool: node.engine.pool.shard(worker),
+            response_filter: None,
             node: Arc::clone(node),
         }
     }

@@ -3,7 +3,7 @@
 use byway_dial::Broken;
 use byway_http::filter::{BodyFilter, FilterError};
 
-use crate::testing::{Bench, set_response_filter};
+use crate::testing::Bench;
 
 /// Sends each byte twice, and holds the last one back until the end.
 #[derive(Default)]
@@ -54,8 +54,7 @@ async fn response_through(
     request: &str,
     response: &str,
 ) -> (String, Result<String, Broken>) {
-    set_response_filter(filter);
-    let bench = Bench::edge("");
+    let bench = Bench::filtered(filter);
     let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
     client.send(request).await;
     upstream.recv_head().await;
@@ -120,8 +119,7 @@ async fn a_length_that_only_describes_a_body_is_not_passed_through_a_filter() {
 async fn a_body_that_is_cut_or_that_its_filter_refuses_ends_with_a_reset() {
     for body in ["abcdefgh", "abcdefgh?"] {
         let response = format!("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{body}");
-        set_response_filter(|| Box::new(Letters));
-        let bench = Bench::edge("");
+        let bench = Bench::filtered(|| Box::new(Letters));
         let (mut client, mut upstream) = (bench.connect_client(), bench.upstream().await);
         client.send(GET).await;
         upstream.recv_head().await;

@@ -14,8 +14,6 @@ use std::sync::Arc;
 use byway_dial::peer_text;
 use byway_head::{Request, TargetForm};
 use byway_http::LazyTimer;
-#[cfg(not(test))]
-use byway_http::filter::MakeFilter;
 use byway_pool::Client;
 use tokio::time::Instant;
 
@@ -246,7 +244,7 @@ async fn perform(
                 },
                 target,
                 forwarded: forwarded.as_ref(),
-                filter: response_filter(),
+                filter: cx.connection.response_filter,
                 scope: &cx.connection.scope,
                 is_last: cx.is_last,
                 begun: received.begun,
@@ -255,15 +253,6 @@ async fn perform(
         }
     }
 }
-
-/// The filter that the route of a request names. No route can name one yet.
-#[cfg(not(test))]
-const fn response_filter() -> Option<MakeFilter> {
-    None
-}
-
-#[cfg(test)]
-use crate::testing::response_filter;
 
 /// Responds to a fault if nothing was sent yet, records how the request ended, and decides about
 /// the connection.
