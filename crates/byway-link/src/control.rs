@@ -489,44 +489,18 @@ async fn exchange(
         };
         let is_written = stream.is_written();
         // Each arm is cancel safe: a partly read or written message stays in `stream`, a message to
-        // send in its channel.
+        // send in its channel, credit in the carrier.
         let result = tokio::select! {
             happened = stream.exchange(backlog.has_room()) => match happened {
                 Ok(Event::Written) => Ok(()),
-                Ok(Event::Received(Control::Ping(number), _)) => {
-                    stream.queue(Control::Pong(number));
-                    Ok(())
-                }
-                Ok(Event::Received(Control::Pong(number), _)) => {
-                    if let Some(round_trip) = liveness.reply(number, Instant::now().into_std()) {
-                        carrier.set_round_trip(round_trip);
-                        carrier.note_pong();
-                    }
-                    Ok(())
-                }
-                Ok(Event::Received(Control::Credit(credit), _)) if carrier.granted(&credit) => Ok(()),
-                Ok(Event::Received(Control::Credit(_), _)) => {
-                    return carrier.end("the other side broke the protocol: credit above the limit");
-                }
-                Ok(Event::Received(Control::PreferTls(prefers), _)) => {
-                    ping_control.shared.note(&ping_control.shared.peer_prefers_tls, prefers != 0);
-                    Ok(())
-                }
-                Ok(Event::Received(Control::WantBundle(wants), _)) => {
-                    ping_control.shared.note(&ping_control.shared.peer_wants_bundle, wants != 0);
-                    Ok(())
-                }
-                // An attach that was refused late: the carrier was not accepted, which does not
-                // affect the session.
-                Ok(Event::Received(Control::Refused(refused), _)) => {
-                    if Refusal::from_number(refused.why) == Refusal::Gone {
-                        carrier.note_gone();
-                    }
-                    return carrier.end(peer_text(&refused.detail).to_string());
-                }
                 Ok(Event::Received(control, bytes)) => {
-                    backlog.push(control, bytes);
-                    Ok(())
+                    let handled = on_message(
+                        (control, bytes), &mut stream, carrier, &mut liveness, ping_control, &mut backlog,
+                    );
+                    match handled {
+                        Ok(()) => Ok(()),
+                        Err(reason) => return carrier.end(reason),
+                    }
                 }
                 Err(error) => Err(error),
             },
@@ -563,6 +537,43 @@ async fn exchange(
             return carrier.end(reason);
         }
     }
+}
+
+/// Acts on a message, or keeps it for the session; the error is the reason to end the carrier for.
+fn on_message(
+    (control, bytes): (Control, usize),
+    stream: &mut ControlStream,
+    carrier: &Carrier,
+    liveness: &mut Liveness,
+    ping_control: &PingControl,
+    backlog: &mut Backlog,
+) -> Result<(), String> {
+    let shared = &ping_control.shared;
+    match control {
+        Control::Ping(number) => stream.queue(Control::Pong(number)),
+        Control::Pong(number) => {
+            if let Some(round_trip) = liveness.reply(number, Instant::now().into_std()) {
+                carrier.set_round_trip(round_trip);
+                carrier.note_pong();
+            }
+        }
+        Control::Credit(credit) if carrier.granted(&credit) => {}
+        Control::Credit(_) => {
+            return Err("the other side broke the protocol: credit above the limit".to_owned());
+        }
+        Control::PreferTls(prefers) => shared.note(&shared.peer_prefers_tls, prefers != 0),
+        Control::WantBundle(wants) => shared.note(&shared.peer_wants_bundle, wants != 0),
+        // An attach that was refused late: the carrier was not accepted, which does not affect the
+        // session.
+        Control::Refused(refused) => {
+            if Refusal::from_number(refused.why) == Refusal::Gone {
+                carrier.note_gone();
+            }
+            return Err(peer_text(&refused.detail).to_string());
+        }
+        control => backlog.push(control, bytes),
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -80,6 +80,8 @@ impl<'a> Attempts<'a> {
     /// safe.
     pub(super) async fn next(&mut self) -> Option<(CarrierKind, Result<Authenticated, LinkError>)> {
         loop {
+            // Each arm is cancel safe: an attempt that is under way stays in its set, and the timer of
+            // the next round goes on.
             tokio::select! {
                 biased;
                 Some(first) = self.by_quic.next() => return Some((CarrierKind::Quic, first)),

@@ -51,6 +51,7 @@ pub(super) fn serve(plan: Plan, reload_from: Option<RunArgs>, common: &Common) -
             print_ready_of(&nodes, common.log).await;
             report_events(events, interactive).await
         };
+        // Nothing is lost with a dropped arm: the first one that ends begins the drain.
         let (why, code) = tokio::select! {
             why = stop => (why, ExitCode::SUCCESS),
             () = reopens => ("end of signals", ExitCode::SUCCESS),
