@@ -51,33 +51,46 @@ impl Extension {
             .ok_or(Malformed::ChunkExtensionByte { byte })
     }
 
+    /// The position after `byte`; `None` if it may not stand here. No byte fits two arms of a
+    /// position, but in quotes, where the order decides.
     fn within(self, byte: u8) -> Option<Self> {
-        let token = is_token_byte(byte);
-        Some(match self {
-            Self::BeforeSemicolon | Self::BeforeName | Self::AfterName | Self::BeforeValue
-                if is_ows(byte) =>
-            {
-                self
-            }
-            Self::BeforeSemicolon
-            | Self::Name
-            | Self::AfterName
-            | Self::Token
-            | Self::AfterQuoted
-                if byte == b';' =>
-            {
-                Self::BeforeName
-            }
-            Self::BeforeName | Self::Name if token => Self::Name,
-            Self::Name | Self::AfterName if byte == b'=' => Self::BeforeValue,
-            Self::Name if is_ows(byte) => Self::AfterName,
-            Self::BeforeValue | Self::Token if token => Self::Token,
-            Self::BeforeValue if byte == b'"' => Self::Quoted,
-            Self::Token | Self::AfterQuoted if is_ows(byte) => Self::BeforeSemicolon,
-            Self::Quoted if byte == b'"' => Self::AfterQuoted,
-            Self::Quoted if byte == b'\\' => Self::Escaped,
-            Self::Quoted | Self::Escaped if first_non_value(&[byte]).is_none() => Self::Quoted,
+        let (is_token, is_space) = (is_token_byte(byte), is_ows(byte));
+        let is_value = || first_non_value(&[byte]).is_none();
+        let next = match (self, byte) {
+            // The space of `4 ;name` and of `4;name=value ;other`.
+            (Self::BeforeSemicolon, _) if is_space => Self::BeforeSemicolon,
+            (Self::BeforeSemicolon, b';') => Self::BeforeName,
+            // The space of `4; name`.
+            (Self::BeforeName, _) if is_space => Self::BeforeName,
+            (Self::BeforeName, _) if is_token => Self::Name,
+            // `name` of `4;name`, `4;name=value`, `4;name ;other`.
+            (Self::Name, _) if is_token => Self::Name,
+            (Self::Name, _) if is_space => Self::AfterName,
+            (Self::Name, b'=') => Self::BeforeValue,
+            (Self::Name, b';') => Self::BeforeName,
+            // The space of `4;name =value`.
+            (Self::AfterName, _) if is_space => Self::AfterName,
+            (Self::AfterName, b'=') => Self::BeforeValue,
+            (Self::AfterName, b';') => Self::BeforeName,
+            // The space of `4;name= value`.
+            (Self::BeforeValue, _) if is_space => Self::BeforeValue,
+            (Self::BeforeValue, _) if is_token => Self::Token,
+            (Self::BeforeValue, b'"') => Self::Quoted,
+            // `value` of `4;name=value`.
+            (Self::Token, _) if is_token => Self::Token,
+            (Self::Token, _) if is_space => Self::BeforeSemicolon,
+            (Self::Token, b';') => Self::BeforeName,
+            // What is within the quotes of `4;name="a; b"`.
+            (Self::Quoted, b'"') => Self::AfterQuoted,
+            (Self::Quoted, b'\\') => Self::Escaped,
+            (Self::Quoted, _) if is_value() => Self::Quoted,
+            // The second byte of `\"` in `4;name="a\"b"`.
+            (Self::Escaped, _) if is_value() => Self::Quoted,
+            // What follows `4;name="value"`.
+            (Self::AfterQuoted, _) if is_space => Self::BeforeSemicolon,
+            (Self::AfterQuoted, b';') => Self::BeforeName,
             _ => return None,
-        })
+        };
+        Some(next)
     }
 }

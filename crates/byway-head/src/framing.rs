@@ -83,6 +83,7 @@ pub(crate) fn of_response(
 ) -> Result<Framed, Malformed> {
     let declared = match declared {
         Ok(framed) => *framed,
+        // No request leaves with a TE that asks for a coding.
         Err(Malformed::CodingUnknown) => return Err(Malformed::CodingUnasked),
         Err(error) => return Err(error.clone()),
     };
@@ -125,8 +126,10 @@ fn bad_coding(value: &[u8]) -> Malformed {
     }
     let is_chunked = |name: &&[u8]| name.eq_ignore_ascii_case(b"chunked");
     match names().filter(is_chunked).count() {
+        // `gzip`, or `gzip, chunked`: nothing is wrong with the list, but we decode chunked alone.
         0 => Malformed::CodingUnknown,
         1 if names().next_back().as_ref().is_some_and(is_chunked) => Malformed::CodingUnknown,
+        // `chunked, gzip`: the end of the message cannot be found.
         1 => Malformed::ChunkedNotLast,
         _ => Malformed::ChunkedRepeated,
     }

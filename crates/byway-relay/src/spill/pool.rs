@@ -34,8 +34,10 @@ const THREADS: usize = 2;
 /// Two threads that do the file work of all streams, their directory, and their budget. Dropping it
 /// ends the threads after the queued jobs.
 pub struct SpillPool {
+    /// What the threads work on.
     shared: Arc<Shared>,
     budget: Arc<SpillBudget>,
+    /// Tells the program why a stream cannot use the disk.
     report: Box<dyn Fn(SpillEvent<'_>) + Send + Sync>,
 }
 
@@ -139,6 +141,7 @@ impl Drop for SpillPool {
 pub(super) struct Store {
     // Fields are dropped in this order.
     file: Option<File>,
+    /// Taken before the file is opened.
     permit: Option<FairPermit<ClientId>>,
     pub(super) charge: Charge,
 }
@@ -193,23 +196,29 @@ pub(super) struct Done {
 }
 
 enum FileJob {
+    /// Runs an operation on the file of a stream.
     Do {
         op: Op,
         store: Store,
         reply: oneshot::Sender<Done>,
     },
+    /// Closes a file.
     Close(Store),
+    /// Looks at the disk, and raises the limit of the budget if there is more room.
     RaiseLimit(Arc<SpillBudget>),
 }
 
+/// What the threads and the streams share.
 struct Shared {
     directory: PathBuf,
     queue: Mutex<Queue>,
+    /// Notified of each job, and of the end.
     work: Condvar,
 }
 
 struct Queue {
     jobs: VecDeque<FileJob>,
+    /// The pool was dropped: the threads end after the last job.
     closed: bool,
 }
 

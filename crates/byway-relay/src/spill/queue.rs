@@ -79,20 +79,30 @@ pub(super) enum Refusal {
 /// The bytes of one stream, wherever they are, and the state of its file.
 #[derive(Debug)]
 pub(super) struct SpillQueue {
+    /// What the ring may hold while memory is not short.
     ring_bytes: usize,
+    /// How long the ring must have been full before the first write to the file.
     engage_after: Duration,
+    /// What was read back from the file: the front of the bytes.
     head: Option<Buffer>,
     file: Span,
+    /// How many bytes are on their way to the file.
     writing: Option<u64>,
+    /// Whether an operation runs whose result has not come yet.
     busy: bool,
+    /// The last bytes; with nothing in the file or on its way there, also the first.
     ring: Ring,
+    /// Whether no more bytes will come.
     ended: bool,
     short_of_memory: bool,
     disk: Disk,
+    /// Whether the file system can free the blocks of a range; assumed until it has refused.
     can_punch: bool,
+    /// Since when the ring is full; until it is written, or down to half.
     full_since: Option<Instant>,
     /// The operation that runs next if both could.
     preferred: PreferredOp,
+    /// The size of the next `head`: small for a reader that takes nothing.
     head_size: Size,
 }
 

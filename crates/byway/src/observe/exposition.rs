@@ -93,6 +93,8 @@ impl Exposition {
     pub fn histogram(&mut self, name: &'static str, help: &'static str, of: &Distribution) {
         self.head(name, "histogram", &[], help);
         let count = of.count();
+        // `le` includes its bound and `below` does not. Durations are rounded down to whole µs, so
+        // what counts as the bound lasted longer than it, but for one that is exact to the nanosecond.
         for bits in BOUND_BITS {
             let bound = seconds(1 << bits);
             self.line(format_args!(
