@@ -48,8 +48,8 @@ pub(crate) struct ClientMessage {
     received_before: u64,
     keep: Result<Option<Duration>, NotKept>,
     interim: u8,
-    /// The response is the last one: the request says so, or an interim response announced a body,
-    /// so that the next bytes may not begin a message.
+    /// The response is the last one: an interim response announced a body, so that the next bytes
+    /// may not begin a message.
     is_last: bool,
 }
 
@@ -114,11 +114,6 @@ where
         let sink = self.sink();
         sink.writing.begin(framed);
         sink.conn.try_queue(|out| write(HeadWriter(out)))
-    }
-
-    /// The connection closes after the response, which the request has announced.
-    pub fn close_after_response(&mut self) {
-        self.message.is_last = true;
     }
 
     /// The sink of the request's body.

@@ -79,17 +79,10 @@ impl<'a> Attempt<'a> {
         timer: &mut LazyTimer,
         record: &mut RequestRecord,
     ) -> Result<Next, AttemptFailure> {
-        let Destination {
-            authority,
-            slot,
-            single_use,
-        } = destination;
+        let Destination { authority, slot } = destination;
         upstream.write_head(self.exchange.request.framing(), |out| {
             self.exchange.write_request(out, authority.as_deref())
         })?;
-        if single_use {
-            upstream.close_after_response();
-        }
         upstream
             .start_over(self.upload)
             .map_err(|error| malformed(Who::Downstream, &error))?;
@@ -429,7 +422,7 @@ impl<'a> Attempt<'a> {
             }
             return Ok(Next::Reset(fault));
         }
-        upstream.settle(self.uploaded);
+        upstream.settle(self.uploaded, has_short_body(&self.exchange.request));
         Ok(match self.flush(downstream, timer).await {
             Err(fault) => Next::Reset(fault),
             Ok(()) if close && is_last_request(&self.exchange.request, downstream) => Next::Leave,
@@ -509,6 +502,18 @@ impl<'a> Attempt<'a> {
         }
     }
 }
+
+/// Whether the whole body was with the upstream when it responded, for all that is likely.
+fn has_short_body(request: &Request<'_>) -> bool {
+    match request.framing() {
+        Framed::None => true,
+        Framed::Length(length) => length <= SHORT_BODY_BYTES,
+        Framed::Chunked | Framed::UntilClose => false,
+    }
+}
+
+/// See [`has_short_body`]: what fits into the buffers of sockets on the way.
+const SHORT_BODY_BYTES: u64 = 64 * 1024;
 
 /// Whether the client has announced that this is its last request (RFC 9112 section 9.6) and has
 /// sent nothing more. Never true after a request body: some clients send an empty line after it,

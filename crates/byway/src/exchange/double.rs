@@ -232,7 +232,6 @@ pub fn take_upstream() -> Option<(Upstream, Destination)> {
     let destination = Destination {
         authority: Some("upstream".into()),
         slot: None,
-        single_use: false,
     };
     Some((Upstream::Double(stream), destination))
 }
@@ -450,8 +449,6 @@ impl DoubleStream {
         Ok(())
     }
 
-    pub fn close_after_response(&mut self) {}
-
     pub fn begin_body(&mut self, framed: Framed, _limits: &Limits) {
         self.expect(framed);
     }
@@ -468,7 +465,7 @@ impl DoubleStream {
         Poll::Pending
     }
 
-    pub fn settle(self, _sent: bool) {}
+    pub fn settle(self, _sent: bool, _short: bool) {}
 
     pub fn discard(self, _framed: Framed, _limits: &Limits) {}
 

@@ -133,12 +133,6 @@ impl Upstream {
         by_version!(self.pass_interim())
     }
 
-    /// Closes the connection after this response. Nothing announces that: a service that knows
-    /// may close with unread bytes of the request, and such a reset overtakes its response.
-    pub fn close_after_response(&mut self) {
-        by_version!(self.close_after_response())
-    }
-
     /// Continues after a final response head: a body framed like this follows it.
     pub fn begin_body(&mut self, framed: Framed, limits: &Limits) {
         by_version!(self.begin_body(framed, limits), h1 => {
@@ -165,8 +159,14 @@ impl Upstream {
     /// Returns the connection to the pool after a whole response; closes it if something of either
     /// message is left. `sent`: the whole request was sent. An incomplete one ends with a reset, so
     /// that it cannot be taken for a complete one.
-    pub fn settle(self, sent: bool) {
-        by_version!(self.settle(sent), mut h1 => match h1.kept() {
+    ///
+    /// A stream of a link that no other request of this kind may use is reset after a request with a
+    /// short body: idle ones would take the memory that the streams of a link share. Its service
+    /// gets a reset, too, as from an idle connection that expires: neither it nor its agent keeps a
+    /// port for it (TIME_WAIT).
+    pub fn settle(self, sent: bool, short: bool) {
+        by_version!(self.settle(sent, short), mut h1 => match h1.kept() {
+            Ok(_) if sent && short && h1.lease.single_use => h1.lease.release(Release::Close),
             Ok(idle) if sent => h1.lease.release(Release::Keep { idle }),
             _ => {
                 if sent {

@@ -65,8 +65,6 @@ pub struct Destination {
     pub authority: Option<Arc<str>>,
     /// For a request with an upgrade.
     pub slot: Option<UpgradeSlot>,
-    /// Whether the connection closes after this request.
-    pub single_use: bool,
 }
 
 /// What is required of a connection.
@@ -126,7 +124,6 @@ pub async fn lease(
         destination: Destination {
             authority: Some(Arc::clone(&upstream.authority)),
             slot,
-            single_use: false,
         },
     })
 }
@@ -181,17 +178,13 @@ pub async fn lease_single(
             )),
         }
     };
-    let (lease, slot) = lease_from(engine, pool, origin, want, timing, || Box::pin(open())).await?;
+    let (mut lease, slot) =
+        lease_from(engine, pool, origin, want, timing, || Box::pin(open())).await?;
+    lease.single_use = want.fresh == Freshness::New && allowed.outbound().is_behind_link();
     let authority = lease.host.clone().or(authority);
     Ok(Borrowed {
         lease,
-        destination: Destination {
-            authority,
-            slot,
-            // Idle streams that such requests leave, and cannot use, would take the memory that the
-            // streams of a link share.
-            single_use: want.fresh == Freshness::New && allowed.outbound().is_behind_link(),
-        },
+        destination: Destination { authority, slot },
     })
 }
 

@@ -19,6 +19,8 @@ pub struct UpstreamConn {
     pub host: Option<Arc<str>>,
     /// Where its requests are reported, if anywhere.
     pub reports: Option<Arc<Reports>>,
+    /// Whether it carries a request of a kind that may not use it once it is idle.
+    pub single_use: bool,
 }
 
 impl UpstreamConn {
@@ -28,6 +30,7 @@ impl UpstreamConn {
             http: Conn::new(stream),
             host: None,
             reports: None,
+            single_use: false,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Expose: what visitors of an exposed service get: bytes, endings, addresses, heads.
 
+use byway_testkit::origin::ok;
 use byway_testkit::pattern::{MIB, Pattern};
 use byway_testkit::{Ending, Origin, Program, Visitor, curl};
 
@@ -333,14 +334,31 @@ fn the_stream_of_a_request_that_is_unsafe_to_repeat_closes_after_it() {
             );
             assert_eq!(visitor.ask(&ask).status(), 200, "{carrier}, {line}");
         }
-        // A service that got `Connection: close` did so with unread bytes of the request, and that reset
-        // overtook its response.
+        // A service that is asked to close does so with unread bytes of the request, and that reset
+        // overtakes its response.
         for sent in origin.requests() {
             assert_eq!(sent.field("Connection"), None, "{sent:?}");
         }
         // Both GETs used one stream.
         assert_eq!(origin.connections(), 3 * (round + 1), "{carrier}");
         origin.wait_for_ended(3 * round + 2);
+    }
+}
+
+/// An agent that sent FIN first kept a port for a minute (TIME_WAIT) for each such request.
+#[test]
+fn the_agent_ends_the_connection_of_such_a_request_by_a_reset_and_keeps_no_port_for_it() {
+    let origin = Origin::scripted(|visitor| {
+        visitor.request();
+        visitor.send(ok("done"));
+        visitor.remember_to_end();
+    });
+    let server = Server::start();
+    for (round, carrier) in CARRIERS.into_iter().enumerate() {
+        let _agent = Agent::http(&server, carrier, origin.address(), &["--carrier", carrier]);
+        assert_eq!(server.ask(carrier, "POST /").text(), "done", "{carrier}");
+        let seen = origin.wait_for_requests(2 * round + 2);
+        assert_eq!(seen[2 * round + 1].head, "Reset", "{carrier}");
     }
 }
 
