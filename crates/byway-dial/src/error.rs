@@ -106,7 +106,7 @@ pub enum DialError {
     },
     /// This machine has run out of open files, buffers, local ports or local addresses.
     #[error(
-        "this machine cannot open another connection: {0}; raise the limit of open files, or look at `local_address`"
+        "this machine cannot open another connection: {0}; raise the limit of open files, or, if addresses or ports ran out, look at `local_address` and net.ipv4.ip_local_port_range"
     )]
     Exhausted(#[source] io::Error),
     /// Any other failure of the system.
