@@ -503,7 +503,7 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// Whether the whole body was with the upstream when it responded, for all that is likely.
+/// Whether the upstream had the whole body when it responded, even if it had not read it.
 fn has_short_body(request: &Request<'_>) -> bool {
     match request.framing() {
         Framed::None => true,
@@ -512,8 +512,9 @@ fn has_short_body(request: &Request<'_>) -> bool {
     }
 }
 
-/// See [`has_short_body`]: what fits into the buffers of sockets on the way.
-const SHORT_BODY_BYTES: u64 = 64 * 1024;
+/// A body of this size travels in one segment with the end of its head. Of a longer one, some may be
+/// on its way still when an upstream responds early, and a reset would overtake that.
+const SHORT_BODY_BYTES: u64 = 1024;
 
 /// Whether the client has announced that this is its last request (RFC 9112 section 9.6) and has
 /// sent nothing more. Never true after a request body: some clients send an empty line after it,

@@ -345,6 +345,24 @@ fn the_stream_of_a_request_that_is_unsafe_to_repeat_closes_after_it() {
     }
 }
 
+/// A reset behind an early response would overtake what is still on its way to the service.
+#[test]
+fn a_request_that_is_unsafe_to_repeat_and_has_a_longer_body_leaves_its_stream_to_the_pool() {
+    let origin = Origin::useful();
+    let server = Server::start();
+    for (round, carrier) in CARRIERS.into_iter().enumerate() {
+        let _agent = Agent::http(&server, carrier, origin.address(), &["--carrier", carrier]);
+        let mut visitor = Visitor::connect(server.http());
+        let host = format!("Host: {carrier}.t.localhost\r\n");
+        let body = "x".repeat(2000);
+        let post = format!("POST /sum HTTP/1.1\r\n{host}Content-Length: 2000\r\n\r\n{body}");
+        assert_eq!(visitor.ask(&post).status(), 200, "{carrier}");
+        let get = format!("GET /head HTTP/1.1\r\n{host}\r\n");
+        assert_eq!(visitor.ask(&get).status(), 200, "{carrier}");
+        assert_eq!(origin.connections(), round + 1, "{carrier}");
+    }
+}
+
 /// An agent that sent FIN first kept a port for a minute (TIME_WAIT) for each such request.
 #[test]
 fn the_agent_ends_the_connection_of_such_a_request_by_a_reset_and_keeps_no_port_for_it() {
