@@ -245,13 +245,21 @@ impl<K: Key, C: Conn, S: Session> Permits<K, C, S> {
             shard,
             ..
         } = self.waiters[waiter];
+        let in_need = self.origins[origin].in_need();
         let phase = self.origins[origin].begin_dial(want, shard, self.shards);
         let ticket = self.open(origin, client);
         self.forget_stream_passes();
         self.passed_over = 0;
         self.origins[origin].overtaken = 0;
         self.rotate(origin);
-        self.grant(waiter, Grant::Open(ticket, phase))
+        let waker = self.grant(waiter, Grant::Open(ticket, phase));
+        // The first waiter may have been one that a dial covers. Then the one that made room for
+        // this permit still needs one.
+        let is_left = |origin: &OriginState<K, C, S>| origin.in_need() >= in_need;
+        if self.origins.get(origin).is_some_and(is_left) {
+            self.pass_on_room(origin);
+        }
+        waker
     }
 
     /// As [`Permits::serve_ring`], until no permit is free or no waiter needs one.

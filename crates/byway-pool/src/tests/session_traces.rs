@@ -121,18 +121,56 @@ proptest! {
         shards in 1..4_usize,
         steps in prop::collection::vec(step(), 1..200),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
-            let (pool, net, world) = shared_shards(limits.clone(), shards);
-            let shards: Vec<_> = (0..shards).map(|number| pool.shard(number)).collect();
-            let mut trace = Trace::new(&shards, net, world, limits);
-            for step in steps {
-                trace.take(step).await;
-                trace.check();
-            }
-            trace.end();
-        });
+        run(limits, shards, steps);
     }
+}
+
+/// The permit that a waiter has made room for goes to the first one of its origin, which may be one
+/// that a dial covers.
+#[test]
+fn a_waiter_makes_room_again_if_its_permit_went_to_one_that_was_covered() {
+    let acquire = |key, kind| Step::Acquire {
+        key,
+        shard: 0,
+        client: 0,
+        kind,
+    };
+    let limits = Limits {
+        queue_order: QueueOrder::Fifo,
+        queue_wait: Duration::from_secs(24 * 3600),
+        ..Limits::capped(4, 3)
+    };
+    let steps = vec![
+        acquire(2, Kind::Exclusive),
+        acquire(1, Kind::Shared),
+        acquire(0, Kind::Shared),
+        acquire(2, Kind::Shared),
+        Step::InstallSession { dial: 2, max: 1 },
+        Step::InstallLine(5),
+        acquire(1, Kind::Shared),
+        Step::Keep(0),
+        Step::Release(0),
+        acquire(1, Kind::Exclusive),
+    ];
+    run(limits, 1, steps);
+}
+
+fn run(limits: Limits, shards: usize, steps: Vec<Step>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (pool, net, world) = shared_shards(limits.clone(), shards);
+        let shards: Vec<_> = (0..shards).map(|number| pool.shard(number)).collect();
+        let mut trace = Trace::new(&shards, net, world, limits);
+        for step in steps {
+            trace.take(step).await;
+            trace.check();
+        }
+        trace.end();
+    });
 }
 
 struct Waiting<'a> {
