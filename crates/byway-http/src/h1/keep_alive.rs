@@ -27,8 +27,8 @@ impl Default for HintLimits {
 /// Why a connection cannot carry another request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotKept {
-    /// The response was the last one: it says so, it ended with the connection, or the next bytes
-    /// may not begin a message.
+    /// The response was the last one: it has `Connection: close`, it ended with the connection, or
+    /// the next bytes may not begin a message.
     LastResponse,
     /// The server takes no more requests, by its hint.
     Hint,

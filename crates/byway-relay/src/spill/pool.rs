@@ -37,7 +37,7 @@ pub struct SpillPool {
     /// What the threads work on.
     shared: Arc<Shared>,
     budget: Arc<SpillBudget>,
-    /// Tells the program why a stream cannot use the disk.
+    /// Called with the reason when a stream cannot use the disk.
     report: Box<dyn Fn(SpillEvent<'_>) + Send + Sync>,
 }
 
