@@ -1,0 +1,4 @@
+//! TLS for servers: certificates by name, reload, session tickets, certificates from an ACME
+//! authority, and a local authority.
+
+#![forbid(unsafe_code)]
