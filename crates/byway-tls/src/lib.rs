@@ -2,3 +2,6 @@
 //! authority, and a local authority.
 
 #![forbid(unsafe_code)]
+
+pub mod alpn;
+pub mod quic;
