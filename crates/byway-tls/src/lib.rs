@@ -2,4 +2,20 @@
 //! authority, and a local authority.
 
 pub mod alpn;
+mod certificate;
+mod challenge;
+mod name;
+mod on_demand;
+mod provider;
 pub mod quic;
+mod store;
+#[cfg(test)]
+mod testing;
+mod ticket;
+
+pub use certificate::{Certificate, EXPIRES_SOON, InvalidCertificate, Warning};
+pub use challenge::{ACME_TLS_1, ChallengeGuard, Challenges};
+pub use on_demand::OnDemand;
+pub use provider::provider;
+pub use store::{CertificateStore, Change, Coverage, Entry, Provider, SourceId};
+pub use ticket::{EPOCH, MOST_TICKET_BYTES, SecretError, TicketSecret, Ticketer};

@@ -1,0 +1,131 @@
+//! Secret: the master secret of session tickets, in a file that processes and nodes can share.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aws_lc_rs::rand;
+
+/// Its length, in bytes.
+const LENGTH: usize = 32;
+
+/// Why there is no master secret.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The file cannot be read or created.
+    #[error("the secret of session tickets {} cannot be read or created: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system error.
+        error: io::Error,
+    },
+    /// The file has another content.
+    #[error(
+        "{} is no secret of session tickets: it must have exactly 32 random bytes; remove it, and another one is created",
+        .0.display()
+    )]
+    Malformed(PathBuf),
+    /// Other users of the machine can read the file.
+    #[error("{path} can be read by others, who could decrypt recorded sessions: chmod 600 {path}", path = .0.display())]
+    Exposed(PathBuf),
+    /// The system has no random numbers.
+    #[error("the system provides no random numbers")]
+    NoRandomness,
+}
+
+/// 32 random bytes from which all keys of tickets are derived. Whoever has them can decrypt what
+/// was recorded of resumed TLS 1.2 sessions of the last twelve hours. Cheap to clone.
+#[derive(Clone)]
+pub struct TicketSecret(Arc<[u8; LENGTH]>);
+
+impl fmt::Debug for TicketSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TicketSecret(…)")
+    }
+}
+
+impl TicketSecret {
+    /// A random secret, for one process.
+    ///
+    /// # Errors
+    /// [`SecretError::NoRandomness`].
+    pub fn random() -> Result<Self, SecretError> {
+        let mut bytes = [0; LENGTH];
+        rand::fill(&mut bytes).map_err(|_| SecretError::NoRandomness)?;
+        Ok(Self(Arc::new(bytes)))
+    }
+
+    /// The secret of these bytes.
+    pub fn from_bytes(bytes: [u8; LENGTH]) -> Self {
+        Self(Arc::new(bytes))
+    }
+
+    /// Reads the secret in `path`, or creates the file (mode 0600) with a random one. Of several
+    /// processes that create it at once, all read the same. Blocks.
+    ///
+    /// # Errors
+    /// [`SecretError`].
+    pub fn read_or_create(path: &Path) -> Result<Self, SecretError> {
+        if let Some(secret) = Self::read(path)? {
+            return Ok(secret);
+        }
+        let secret = Self::random()?;
+        match create(path, &secret.0[..]) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => created.map_err(|error| io_error(path, error))?,
+        }
+        Self::read(path)?.ok_or_else(|| io_error(path, io::ErrorKind::NotFound.into()))
+    }
+
+    fn read(path: &Path) -> Result<Option<Self>, SecretError> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|error| io_error(path, error))?,
+        };
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let metadata = file.metadata().map_err(|error| io_error(path, error))?;
+            if metadata.permissions().mode() & 0o007 != 0 {
+                return Err(SecretError::Exposed(path.into()));
+            }
+        }
+        let mut bytes = Vec::with_capacity(LENGTH + 1);
+        let read = file.take(LENGTH as u64 + 1).read_to_end(&mut bytes);
+        read.map_err(|error| io_error(path, error))?;
+        let bytes = <[u8; LENGTH]>::try_from(bytes);
+        let bytes = bytes.map_err(|_| SecretError::Malformed(path.into()))?;
+        Ok(Some(Self::from_bytes(bytes)))
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0[..]
+    }
+}
+
+fn io_error(path: &Path, error: io::Error) -> SecretError {
+    let path = path.into();
+    SecretError::Io { path, error }
+}
+
+/// Creates `path` as a whole, unless it exists: a hard link fails where a rename would replace.
+fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let scratch = path.with_file_name(name);
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .open(&scratch)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let linked = written.and_then(|()| fs::hard_link(&scratch, path));
+    let _ = fs::remove_file(&scratch);
+    linked
+}
