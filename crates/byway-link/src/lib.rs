@@ -47,7 +47,6 @@ pub mod pending;
 pub mod preference;
 pub mod quic;
 pub mod segments;
-pub mod store;
 pub mod stream;
 pub mod tls;
 pub mod traffic;
@@ -56,6 +55,7 @@ pub mod wire;
 
 pub use acceptor::{Acceptor, Arrival, Progress, QuicIncoming, QuicListener};
 pub use backoff::{Backoff, Failure};
+pub use byway_tls::state_file as store;
 pub use carrier::CarrierKind;
 pub use client_key::ClientKey;
 pub use congestion::Congestion;

@@ -8,6 +8,7 @@ mod name;
 mod on_demand;
 mod provider;
 pub mod quic;
+pub mod state_file;
 mod store;
 #[cfg(test)]
 mod testing;

@@ -1,4 +1,4 @@
-//! Store: small files of the state folder: keys, epochs, reservations.
+//! State file: small files of the state folder: keys, epochs, reservations.
 //!
 //! In:    a path and its whole new content.
 //! Out:   the whole content, new or old; only the owner can read it.
