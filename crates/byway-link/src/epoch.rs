@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::store;
+use byway_tls::state_file;
 
 /// The epoch of another node counts as at most this far ahead of the local clock.
 const MOST_AHEAD_MS: u64 = 24 * 3600 * 1000;
@@ -36,7 +36,7 @@ pub(crate) fn clock_ms() -> u64 {
 /// # Errors
 /// The system error.
 pub fn take(folder: &Path) -> io::Result<TakenEpoch> {
-    take_with(folder, clock_ms, store::replace)
+    take_with(folder, clock_ms, state_file::replace)
 }
 
 /// An epoch that was taken.
@@ -57,9 +57,9 @@ fn take_with(
     clock: impl Fn() -> u64,
     replace: impl FnOnce(&Path, &[u8]) -> io::Result<()>,
 ) -> io::Result<TakenEpoch> {
-    let _lock = store::lock(&folder.join("epoch.lock"))?;
+    let _lock = state_file::lock(&folder.join("epoch.lock"))?;
     let path = folder.join("epoch");
-    let stored = store::read(&path)?
+    let stored = state_file::read(&path)?
         .and_then(|bytes| String::from_utf8(bytes).ok()?.trim().parse::<u64>().ok());
     let epoch = next(stored, clock());
     let Err(error) = replace(&path, format!("{epoch}\n").as_bytes()) else {
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn take_at(folder: &Path, clock_ms: u64) -> io::Result<u64> {
-        take_with(folder, || clock_ms, store::replace).map(|taken| taken.epoch)
+        take_with(folder, || clock_ms, state_file::replace).map(|taken| taken.epoch)
     }
 
     #[test]

@@ -19,7 +19,7 @@ use rustls::crypto::aws_lc_rs::sign::any_eddsa_type;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::sign::CertifiedKey;
 
-use crate::store;
+use byway_tls::state_file;
 
 /// The SHA-256 of a public key's SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7): the pin of a join
 /// string, and the identity of a node.
@@ -103,7 +103,7 @@ pub struct Key {
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file cannot be read or created.
-    #[error("cannot use the key in {}: {source}; {}, or name another with --state", path.display(), store::advice(source))]
+    #[error("cannot use the key in {}: {source}; {}, or name another with --state", path.display(), state_file::advice(source))]
     File {
         /// The file.
         path: PathBuf,
@@ -131,14 +131,14 @@ impl Key {
             path: path.to_owned(),
             source,
         };
-        let pkcs8 = match store::read(path).map_err(file)? {
+        let pkcs8 = match state_file::read(path).map_err(file)? {
             Some(bytes) => bytes,
             None => {
                 let fresh = Self::new_pkcs8()?;
-                match store::create_new(path, &fresh) {
+                match state_file::create_new(path, &fresh) {
                     // Another process of this machine was faster: use its key.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        store::read(path).map_err(file)?.unwrap_or_default()
+                        state_file::read(path).map_err(file)?.unwrap_or_default()
                     }
                     made => made.map(|()| fresh).map_err(file)?,
                 }

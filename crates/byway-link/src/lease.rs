@@ -21,7 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::join::GrantId;
 use crate::key::Fingerprint;
-use crate::store;
+use byway_tls::state_file;
 
 pub use record::{NewerFormat, Snapshot, Unread};
 
@@ -322,7 +322,7 @@ impl Leases {
             given_up: false,
         };
         if self.bytes + record::HEAD_BYTES + record::most_bytes(name, &past.label)
-            > store::MOST_BYTES as usize
+            > state_file::MOST_BYTES as usize
         {
             return Err(Denied::Full);
         }

@@ -55,7 +55,6 @@ pub mod wire;
 
 pub use acceptor::{Acceptor, Arrival, Progress, QuicIncoming, QuicListener};
 pub use backoff::{Backoff, Failure};
-pub use byway_tls::state_file as store;
 pub use carrier::CarrierKind;
 pub use client_key::ClientKey;
 pub use congestion::Congestion;

@@ -456,9 +456,13 @@ fn names_are_refused_before_the_file_is_longer_than_can_be_read() {
     };
     assert_eq!(full, Denied::Full);
     let saved = leases.save(u64::MAX);
-    assert!(saved.len() as u64 <= store::MOST_BYTES, "{}", saved.len());
     assert!(
-        saved.len() as u64 > store::MOST_BYTES * 9 / 10,
+        saved.len() as u64 <= state_file::MOST_BYTES,
+        "{}",
+        saved.len()
+    );
+    assert!(
+        saved.len() as u64 > state_file::MOST_BYTES * 9 / 10,
         "{}",
         saved.len()
     );

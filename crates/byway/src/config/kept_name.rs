@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest::{Context, SHA256};
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 use byway_dial::Target;
-use byway_link::{JoinString, store};
+use byway_link::JoinString;
+use byway_tls::state_file;
 
 /// Letters and digits that are not easily confused: 32 of them, 5 bits each.
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -27,7 +28,7 @@ const FOLDER: &str = "service-names";
 #[derive(Debug, thiserror::Error)]
 pub enum NoName {
     /// The file cannot be read or created.
-    #[error("cannot keep a name for this service in {}: {source}; {}, or set one with --name", path.display(), store::advice(source))]
+    #[error("cannot keep a name for this service in {}: {source}; {}, or set one with --name", path.display(), state_file::advice(source))]
     File {
         /// The file.
         path: PathBuf,
@@ -59,15 +60,15 @@ pub(super) fn kept_name(
         path: path.clone(),
         source,
     };
-    if let Some(bytes) = store::read(&path).map_err(failed)? {
+    if let Some(bytes) = state_file::read(&path).map_err(failed)? {
         return read_name(bytes).ok_or_else(|| NoName::Damaged { path: path.clone() });
     }
     let name = random_name()?;
-    match store::create_new(&path, format!("{name}\n").as_bytes()) {
+    match state_file::create_new(&path, format!("{name}\n").as_bytes()) {
         Ok(()) => Ok(name),
         // Another process has created it meanwhile.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let bytes = store::read(&path).map_err(failed)?.unwrap_or_default();
+            let bytes = state_file::read(&path).map_err(failed)?.unwrap_or_default();
             read_name(bytes).ok_or_else(|| NoName::Damaged { path: path.clone() })
         }
         Err(error) => Err(failed(error)),

@@ -17,7 +17,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
-use byway_link::{Conflict, GrantId, GrantSecret, store};
+use byway_link::{Conflict, GrantId, GrantSecret};
+use byway_tls::state_file;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -118,7 +119,7 @@ pub enum NotGood {
 #[derive(Debug, thiserror::Error)]
 pub enum GrantError {
     /// The folder cannot be used.
-    #[error("cannot use the grants in {}: {source}; {}", path.display(), store::advice(source))]
+    #[error("cannot use the grants in {}: {source}; {}", path.display(), state_file::advice(source))]
     Store {
         /// The file.
         path: PathBuf,
@@ -379,7 +380,7 @@ impl Grants {
             secret_sha256: sum(&secret),
         };
         let path = self.path(id);
-        store::create_new(&path, grant.text().as_bytes())
+        state_file::create_new(&path, grant.text().as_bytes())
             .map_err(|source| GrantError::Store { path, source })?;
         self.note_seen(id);
         Ok((id, GrantSecret::from_bytes(secret)))
@@ -485,7 +486,7 @@ fn judge(looked: io::Result<Option<Grant>>, secret: &[u8]) -> Result<Grant, NotG
 }
 
 fn read(path: &Path, id: GrantId) -> io::Result<Option<Grant>> {
-    let Some(bytes) = store::read(path)? else {
+    let Some(bytes) = state_file::read(path)? else {
         return Ok(None);
     };
     Grant::from_text(id, &String::from_utf8_lossy(&bytes)).map(Some)

@@ -8,7 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use byway_dial::Target;
-use byway_link::{Conflict, Fingerprint, JoinString, store};
+use byway_link::{Conflict, Fingerprint, JoinString};
+use byway_tls::state_file;
 
 use super::grants::{GrantError, Grants, NotGood, Purpose};
 
@@ -39,7 +40,9 @@ impl JoinFile {
     /// The error of the system.
     pub fn read(&self) -> io::Result<Option<JoinString>> {
         let read = |path| {
-            Ok::<_, io::Error>(store::read(path)?.and_then(|bytes| String::from_utf8(bytes).ok()))
+            Ok::<_, io::Error>(
+                state_file::read(path)?.and_then(|bytes| String::from_utf8(bytes).ok()),
+            )
         };
         let text = match read(&self.path)? {
             Some(text) => Some(text),
@@ -108,7 +111,7 @@ impl Grants {
         };
         let text = format!("{}\n", join.expose());
         // A restart must work on a full disk.
-        if store::read(&file.path)
+        if state_file::read(&file.path)
             .ok()
             .flatten()
             .is_some_and(|stored| stored == text.as_bytes())
@@ -119,7 +122,7 @@ impl Grants {
             path: file.path.clone(),
             source,
         };
-        store::replace(&file.path, text.as_bytes()).map_err(failed)?;
+        state_file::replace(&file.path, text.as_bytes()).map_err(failed)?;
         Ok(join)
     }
 }

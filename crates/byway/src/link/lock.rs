@@ -34,7 +34,7 @@ pub enum NotLocked {
         holder: String,
     },
     /// The system refuses the lock.
-    #[error("cannot lock {}: {source}; {}", path.display(), byway_link::store::advice(source))]
+    #[error("cannot lock {}: {source}; {}", path.display(), byway_tls::state_file::advice(source))]
     Failed {
         /// The file.
         path: PathBuf,
@@ -81,7 +81,7 @@ impl StateLock {
 
 fn open(path: &Path) -> io::Result<File> {
     if let Some(folder) = path.parent() {
-        byway_link::store::make_folder(folder)?;
+        byway_tls::state_file::make_folder(folder)?;
     }
     let mut options = OpenOptions::new();
     #[cfg(unix)]

@@ -37,7 +37,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 
-use byway_link::{Acceptor, Key, KeyError, NodeBudget, Segments, Settings, epoch, store};
+use byway_link::{Acceptor, Key, KeyError, NodeBudget, Segments, Settings, epoch};
+use byway_tls::state_file;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -121,7 +122,7 @@ pub enum LinkSetupError {
     #[error(transparent)]
     Names(#[from] RegistryError),
     /// The epoch.
-    #[error("cannot write to the state folder {}: {source}; {}, or choose another with --state", path.display(), store::advice(source))]
+    #[error("cannot write to the state folder {}: {source}; {}, or choose another with --state", path.display(), state_file::advice(source))]
     Epoch {
         /// The folder.
         path: PathBuf,
@@ -196,14 +197,14 @@ impl Links {
         if let Some(epoch) = self.epoch.get() {
             return Ok(*epoch);
         }
-        store::remove_scratch(&self.state);
+        state_file::remove_scratch(&self.state);
         let taken = epoch::take(&self.state);
         let taken = taken.map_err(|source| LinkSetupError::Epoch {
             path: self.state.clone(),
             source,
         })?;
         if let Some(error) = &taken.unstored {
-            let (state, advice) = (self.state.display(), store::advice(error));
+            let (state, advice) = (self.state.display(), state_file::advice(error));
             tracing::warn!(
                 "cannot write the epoch to {state}: {error}; the clock is used instead; {advice}"
             );

@@ -12,8 +12,9 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Release};
 use std::time::{Duration, Instant};
 
+use byway_link::Leases;
 use byway_link::lease::NewerFormat;
-use byway_link::{Leases, store};
+use byway_tls::state_file;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
@@ -125,7 +126,7 @@ impl RegistryFile {
     /// The leases in the file; none if it does not exist.
     pub(super) fn read(&self) -> Result<Leases, RegistryError> {
         let path = || self.file.clone();
-        let bytes = store::read(&self.file).map_err(|source| RegistryError::Read {
+        let bytes = state_file::read(&self.file).map_err(|source| RegistryError::Read {
             path: path(),
             source,
         })?;
@@ -198,7 +199,7 @@ impl RegistryFile {
         self.writes
             .fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         if writer.is_ours {
-            self.note_outcome(writer, store::replace(&self.file, &bytes), is_last);
+            self.note_outcome(writer, state_file::replace(&self.file, &bytes), is_last);
         }
         self.written.send_replace(change);
     }
@@ -210,7 +211,7 @@ impl RegistryFile {
             Ok(()) if before.is_some() => tracing::info!("{file} was written after a failure"),
             Ok(()) => {}
             Err(error) if is_last => {
-                let advice = store::advice(&error);
+                let advice = state_file::advice(&error);
                 tracing::error!(
                     "cannot write {file} for the next process: {error}; {advice}; names that were assigned since the last \
                      write may be taken by others"
@@ -224,7 +225,7 @@ impl RegistryFile {
                 });
                 if let Some(line) = writer.failures.count() {
                     let left_out = line.left_out;
-                    let advice = store::advice(&error);
+                    let advice = state_file::advice(&error);
                     tracing::warn!(
                         left_out,
                         "cannot write {file}: {error}; {advice}; until then names may be taken by others after a \

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use byway_dial::Target;
-use byway_link::{Fingerprint, JoinString, Purpose, store};
+use byway_link::{Fingerprint, JoinString, Purpose};
+use byway_tls::state_file;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -113,8 +114,8 @@ impl Writer {
             }
             taken => Writes::Now { lock: taken? },
         };
-        store::remove_scratch(&self.state);
-        store::remove_scratch(&self.state.join("grants"));
+        state_file::remove_scratch(&self.state);
+        state_file::remove_scratch(&self.state.join("grants"));
         if purpose == Purpose::Serve {
             self.registry.load()?;
             if matches!(writes, Writes::Now { .. }) {
