@@ -20,6 +20,16 @@ pub enum Version {
     Http11,
     /// HTTP/2: heads have pseudo-headers, and bodies are framed by their stream.
     Http2,
+    /// HTTP/3: as HTTP/2, on QUIC.
+    Http3,
+}
+
+impl Version {
+    /// Whether each message has a stream of its own, which frames its body. Such a message has no
+    /// fields about its connection, and its end says nothing about the connection.
+    pub fn has_streams(self) -> bool {
+        self >= Self::Http2
+    }
 }
 
 /// The facts from fields of certain names.

@@ -132,7 +132,7 @@ pub struct Visited {
     /// The target.
     #[prost(bytes = "vec", tag = "5")]
     pub target: Vec<u8>,
-    /// Whether it was HTTP/1.0; otherwise HTTP/1.1.
+    /// Whether it was HTTP/1.0; otherwise HTTP/1.1, or as `http_major` says.
     #[prost(bool, tag = "6")]
     pub is_http10: bool,
     /// Host.
@@ -180,6 +180,9 @@ pub struct Visited {
     /// The phase in which it ended.
     #[prost(string, tag = "21")]
     pub end_phase: String,
+    /// The major version of HTTP, from 2 on; 0 for HTTP/1.
+    #[prost(uint32, tag = "22")]
+    pub http_major: u32,
 }
 
 /// See [`Control::Credit`]. A grant takes two bytes on the wire and sixteen in memory, so

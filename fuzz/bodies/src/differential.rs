@@ -340,7 +340,7 @@ fn minor(version: Version) -> u8 {
     match version {
         Version::Http10 => 0,
         Version::Http11 => 1,
-        Version::Http2 => panic!("HTTP/1 alone is parsed"),
+        Version::Http2 | Version::Http3 => panic!("HTTP/1 alone is parsed"),
     }
 }
 

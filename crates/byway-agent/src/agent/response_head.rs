@@ -20,6 +20,7 @@ pub(super) fn read(exchange: &Exchange) -> Result<Response<()>, Error> {
         Version::Http10 => http::Version::HTTP_10,
         Version::Http11 => http::Version::HTTP_11,
         Version::Http2 => http::Version::HTTP_2,
+        Version::Http3 => http::Version::HTTP_3,
     };
     *response.headers_mut() = HeaderMap::with_capacity(view.fields().len());
     for field in view.fields() {

@@ -183,8 +183,9 @@ pub struct ResponseRules {
     pub length_describes: bool,
 }
 
-/// A body of unknown length is chunked for HTTP/1.1 (streams of HTTP/2 frame it themselves) and ends with the connection for HTTP/1.0 (RFC
-/// 9112 section 6.3). A filter may change its length, or make it unknown.
+/// A body of unknown length is chunked for HTTP/1.1 (streams of later versions frame it
+/// themselves) and ends with the connection for HTTP/1.0 (RFC 9112 section 6.3). A filter may
+/// change its length, or make it unknown.
 pub fn framed_downstream(
     framed: Framed,
     filter: Option<&dyn BodyFilter>,
@@ -196,8 +197,8 @@ pub fn framed_downstream(
         (Framed::Chunked | Framed::UntilClose, Some(filter)) => of_size(filter.size(None)),
     };
     match (framed, version) {
-        (Framed::Chunked | Framed::UntilClose, Version::Http11 | Version::Http2) => Framed::Chunked,
         (Framed::Chunked | Framed::UntilClose, Version::Http10) => Framed::UntilClose,
+        (Framed::Chunked | Framed::UntilClose, _) => Framed::Chunked,
         (framed, _) => framed,
     }
 }
@@ -229,7 +230,7 @@ pub fn forward_response(
     match (rules.close, rules.downstream) {
         (true, _) => out.connection("close"),
         (false, Version::Http10) => out.connection("keep-alive"),
-        (false, Version::Http11 | Version::Http2) => {}
+        (false, _) => {}
     }
     out.end();
     Ok(())
@@ -297,6 +298,7 @@ fn write_via(out: &mut impl HeadOut, version: Version) -> Result<(), Malformed> 
         Version::Http10 => b"1.0 byway",
         Version::Http11 => b"1.1 byway",
         Version::Http2 => b"2.0 byway",
+        Version::Http3 => b"3.0 byway",
     };
     out.field(b"Via", version)
 }

@@ -16,6 +16,7 @@ use crate::exchange::answer;
 use crate::exchange::client_gone::unless_gone;
 use crate::exchange::downstream::Downstream;
 use crate::fault::{Fault, Reason, Who};
+use crate::observe::access::line::version_text;
 use crate::outbound::tunnel::Tunnel;
 use crate::outbound::{self, Engine};
 use crate::route::Allowed;
@@ -76,6 +77,7 @@ pub async fn open(
     )
     .await?;
     answer::queue_connected(downstream);
-    let tunnel = Tunnel::opened(dialled.stream, allowed.clone(), "HTTP/1.1").used_by(user);
+    let protocol = version_text(request.version());
+    let tunnel = Tunnel::opened(dialled.stream, allowed.clone(), protocol).used_by(user);
     Ok(Box::new(tunnel))
 }

@@ -49,7 +49,9 @@ pub async fn serve(
     };
     // Boxed, so that the memory of the handshake is freed before the relay starts.
     match Box::pin(session.open()).await {
-        Ok(tunnel) => tunnel::relay(session.downstream, tunnel, &info, &context, &frontend).await,
+        Ok(tunnel) => {
+            tunnel::relay_conn(session.downstream, tunnel, &info, &context, &frontend).await
+        }
         Err(fault) => session.refuse_and_close(&fault).await,
     }
 }

@@ -21,36 +21,44 @@ use crate::outbound::tunnel::Tunnel;
 use crate::outbound::upgrades::UpgradeSlot;
 use crate::route::Allowed;
 
-/// Sends what is still queued and relays until both directions have ended.
-pub async fn relay(
+/// Sends what is still queued on a whole connection, and relays until both directions have ended.
+pub async fn relay_conn(
     mut downstream: Conn,
     tunnel: Tunnel,
     info: &ConnectionInfo,
     context: &ConnectionContext,
     frontend: &FrontendPlan,
 ) {
-    let deadline = frontend.limits.handshake_timeout;
-    let tunnel_log = TunnelLog::new(
-        context,
-        info,
-        frontend,
-        tunnel.user.as_deref(),
-        tunnel.protocol,
-    );
-    if !matches!(
-        tokio::time::timeout(deadline, downstream.flush()).await,
-        Ok(Ok(()))
-    ) {
+    let flushed = tokio::time::timeout(frontend.limits.handshake_timeout, downstream.flush());
+    let is_flushed = matches!(flushed.await, Ok(Ok(())));
+    if !is_flushed {
+        let (user, protocol) = (tunnel.user.as_deref(), tunnel.protocol);
+        let tunnel_log = TunnelLog::new(context, info, frontend, user, protocol);
         return tunnel_log.through(&tunnel.allowed).client_left();
     }
-    let (stream, from_downstream) = downstream.into_parts();
+    let (stream, early) = downstream.into_parts();
+    relay(stream, early, tunnel, info, context, frontend).await;
+}
+
+/// Relays until both directions have ended. Nothing is queued for the client any more, and `early`
+/// is what was read of it.
+pub async fn relay(
+    downstream: Stream,
+    early: Vec<u8>,
+    tunnel: Tunnel,
+    info: &ConnectionInfo,
+    context: &ConnectionContext,
+    frontend: &FrontendPlan,
+) {
+    let (user, protocol) = (tunnel.user.as_deref(), tunnel.protocol);
+    let tunnel_log = TunnelLog::new(context, info, frontend, user, protocol);
+    let tunnel_log = tunnel_log.through(&tunnel.allowed);
     let early = Early {
-        from_downstream,
+        from_downstream: early,
         from_upstream: tunnel.early,
     };
     let options = relay_options(context.engine(), &tunnel.allowed, frontend);
-    let tunnel_log = tunnel_log.through(&tunnel.allowed);
-    let relay = byway_relay::relay(stream, tunnel.upstream, &options, early);
+    let relay = byway_relay::relay(downstream, tunnel.upstream, &options, early);
     match tunnel.slot {
         None => tunnel_log.ended(&relay.await),
         Some(slot) => match until_recalled(relay, slot).await {

@@ -84,6 +84,11 @@ fn visited(entry: &Entry<'_>, service: u32) -> Visited {
         visited.method = cut(method, METHOD_BYTES);
         visited.target = cut(target, TARGET_BYTES);
         visited.is_http10 = version == Version::Http10;
+        visited.http_major = match version {
+            Version::Http10 | Version::Http11 => 0,
+            Version::Http2 => 2,
+            Version::Http3 => 3,
+        };
         visited.host = host.map(|host| cut(host, FIELD_BYTES));
         visited.referer = referer.map(|referer| cut(referer, FIELD_BYTES));
         visited.agent = agent.map(|agent| cut(agent, FIELD_BYTES));
@@ -128,10 +133,11 @@ pub fn note(
         subject: EntrySubject::Request {
             method: &visited.method,
             target: &visited.target,
-            version: if visited.is_http10 {
-                Version::Http10
-            } else {
-                Version::Http11
+            version: match (visited.http_major, visited.is_http10) {
+                (3.., _) => Version::Http3,
+                (2, _) => Version::Http2,
+                (_, true) => Version::Http10,
+                (_, false) => Version::Http11,
             },
             host: visited.host.as_deref(),
             referer: visited.referer.as_deref(),

@@ -149,7 +149,7 @@ impl Http1Connection {
                 Next::Reset(_) => return,
                 Next::Tunnel(tunnel) => {
                     let info = self.info();
-                    return Box::pin(tunnel::relay(
+                    return Box::pin(tunnel::relay_conn(
                         self.downstream,
                         *tunnel,
                         &info,

@@ -107,7 +107,7 @@ fields! {
     };
     /// `HTTP/1.0` or `HTTP/1.1`
     version: Requests, Text = |entry| match entry.subject {
-        EntrySubject::Request { version, .. } => Some(version_text(version)),
+        EntrySubject::Request { version, .. } => Some(version_text(version).as_bytes()),
         _ => None,
     };
     /// the host that the request is for

@@ -136,7 +136,7 @@ impl Entry<'_> {
                 target,
                 version,
                 ..
-            } => (method, target, version_text(version)),
+            } => (method, target, version_text(version).as_bytes()),
             EntrySubject::Tunnel {
                 target: "",
                 protocol,
@@ -211,11 +211,13 @@ impl FieldWriter for JsonWriter<'_> {
     }
 }
 
-pub(super) const fn version_text(version: Version) -> &'static [u8] {
+/// The version as a request line has it.
+pub const fn version_text(version: Version) -> &'static str {
     match version {
-        Version::Http10 => b"HTTP/1.0",
-        Version::Http11 => b"HTTP/1.1",
-        Version::Http2 => b"HTTP/2",
+        Version::Http10 => "HTTP/1.0",
+        Version::Http11 => "HTTP/1.1",
+        Version::Http2 => "HTTP/2",
+        Version::Http3 => "HTTP/3",
     }
 }
 
