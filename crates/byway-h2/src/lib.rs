@@ -2,3 +2,5 @@
 //! (RFC 9113, RFC 7541, RFC 9218).
 
 #![forbid(unsafe_code)]
+
+pub mod hpack;

@@ -197,6 +197,60 @@ pub enum Malformed {
     #[error("the value of Host is not a host with an optional port")]
     HostInvalid,
 
+    /// Host and `:authority` differ (RFC 9113 section 8.3.1).
+    #[error("Host and :authority differ")]
+    HostDiffers,
+
+    /// A pseudo-header follows a regular field (RFC 9113 section 8.3).
+    #[error("a pseudo-header after a regular field")]
+    PseudoAfterField,
+    /// A pseudo-header occurs twice.
+    #[error("{name} occurs more than once")]
+    PseudoRepeated {
+        /// Its name.
+        name: &'static str,
+    },
+    /// A pseudo-header that is not defined for this kind of message.
+    #[error("an undefined pseudo-header")]
+    PseudoUnknown,
+    /// A pseudo-header that this message must have is missing or empty.
+    #[error("{name} is missing or empty")]
+    PseudoMissing {
+        /// Its name.
+        name: &'static str,
+    },
+    /// A pseudo-header that this message must not have: `:scheme` or `:path` with CONNECT (RFC 9113
+    /// section 8.5), `:protocol` with another method, or before it was allowed (RFC 8441 section 4).
+    #[error("{name} is not allowed in this request")]
+    PseudoUnexpected {
+        /// Its name.
+        name: &'static str,
+    },
+    /// `:scheme` is neither `http` nor `https`.
+    #[error("the scheme is neither http nor https")]
+    SchemeUnknown,
+    /// `:protocol` is no token.
+    #[error(":protocol is not a token")]
+    ProtocolInvalid,
+    /// A value starts or ends with white space in a version that does not allow it (RFC 9113 section
+    /// 8.2.1).
+    #[error("byte {at}: white space around a field value")]
+    ValueSpace {
+        /// Where the white space is.
+        at: usize,
+    },
+    /// A field about the connection in a version that has none: Connection, Keep-Alive,
+    /// Proxy-Connection, Transfer-Encoding, Upgrade (RFC 9113 section 8.2.2).
+    #[error("a field about the connection, which only HTTP/1 has")]
+    ConnectionField,
+    /// TE has another value than `trailers` (RFC 9113 section 8.2.2).
+    #[error("TE is not `trailers`")]
+    TeUnsupported,
+    /// An interim response (1xx) ends its stream, or is 101, which only HTTP/1 has (RFC 9113 section
+    /// 8.6).
+    #[error("an interim response that is 101 or ends the stream")]
+    InterimInvalid,
+
     /// Content-Length and Transfer-Encoding in one head (RFC 9112 section 6.1: a sign of request
     /// smuggling).
     #[error("both Content-Length and Transfer-Encoding")]
@@ -319,6 +373,18 @@ impl Malformed {
             Self::HostMissing => "host-missing",
             Self::HostRepeated => "host-repeated",
             Self::HostInvalid => "host-invalid",
+            Self::HostDiffers => "host-differs",
+            Self::PseudoAfterField => "pseudo-after-field",
+            Self::PseudoRepeated { .. } => "pseudo-repeated",
+            Self::PseudoUnknown => "pseudo-unknown",
+            Self::PseudoMissing { .. } => "pseudo-missing",
+            Self::PseudoUnexpected { .. } => "pseudo-unexpected",
+            Self::SchemeUnknown => "scheme-unknown",
+            Self::ProtocolInvalid => "protocol-invalid",
+            Self::ValueSpace { .. } => "value-space",
+            Self::ConnectionField => "connection-field",
+            Self::TeUnsupported => "te-unsupported",
+            Self::InterimInvalid => "interim-invalid",
             Self::LengthAndCoding => "length-and-coding",
             Self::LengthRepeated => "length-repeated",
             Self::LengthInvalid => "length-invalid",

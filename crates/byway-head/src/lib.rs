@@ -32,26 +32,34 @@
 //! # Ok::<(), byway_head::Malformed>(())
 //! ```
 
+mod builder;
 mod error;
 mod field;
+mod field_sink;
 mod forwarding;
 mod framing;
 mod hint;
 mod hop;
+pub mod huffman;
 mod limits;
 mod message;
 pub mod octets;
 mod out;
+pub mod prefix_int;
 mod reason;
 mod repeat;
 mod request;
 mod response;
+mod secret;
 mod section;
+pub mod string_literal;
 mod target;
 mod trailer;
 
+pub use builder::{RequestBuilder, ResponseBuilder, TrailersBuilder};
 pub use error::Malformed;
 pub use field::{Field, Fields, FieldsNamed, Line, Lines, Options};
+pub use field_sink::FieldSink;
 pub use forwarding::{is_alias, is_forwarding};
 pub use framing::Framed;
 pub use hint::KeepAliveHint;
@@ -61,8 +69,9 @@ pub use message::Version;
 pub use out::HeadOut;
 pub use reason::reason_phrase;
 pub use repeat::is_repeatable;
-pub use request::{Request, RequestHead};
+pub use request::{Request, RequestHead, Scheme};
 pub use response::{Response, ResponseHead};
+pub use secret::is_secret;
 pub use section::{Section, Span};
 pub use target::{Authority, TargetForm};
 pub use trailer::{Trailers, may_be_trailer};

@@ -27,6 +27,27 @@ pub fn first_non_token(bytes: &[u8]) -> Option<usize> {
     bytes.iter().position(|&byte| !is_token_byte(byte))
 }
 
+/// Token characters except upper-case letters, by byte.
+static LOWER_TOKEN: [bool; 256] = {
+    let mut table = TOKEN;
+    let mut byte = b'A';
+    while byte <= b'Z' {
+        table[byte as usize] = false;
+        byte += 1;
+    }
+    table
+};
+
+/// The first byte that is not allowed in a field name of HTTP/2 and HTTP/3: a token without
+/// upper-case letters (RFC 9113 section 8.2.1).
+pub fn first_non_lower_token(bytes: &[u8]) -> Option<usize> {
+    let is_valid = |byte: u8| LOWER_TOKEN[usize::from(byte)];
+    match bytes.iter().fold(true, |all, &byte| all & is_valid(byte)) {
+        true => None,
+        false => bytes.iter().position(|&byte| !is_valid(byte)),
+    }
+}
+
 /// Whether this is a token.
 pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && first_non_token(bytes).is_none()

@@ -23,9 +23,19 @@ pub struct RequestHead {
     authority: Option<Span>,
     form: Form,
     version: Version,
+    scheme: Option<Scheme>,
     section: Section,
     survey: Survey,
     framed: Framed,
+}
+
+/// The value of `:scheme`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `http`.
+    Http,
+    /// `https`.
+    Https,
 }
 
 /// A request: its bytes and their index.
@@ -57,6 +67,23 @@ impl RequestHead {
         self.authority = Some(authority);
     }
 
+    /// Sets `:scheme`.
+    pub(crate) fn scheme(&mut self, scheme: Scheme) {
+        self.scheme = Some(scheme);
+    }
+
+    /// Makes the request an upgrade to `protocol`, as extended CONNECT asks for one (RFC 8441). Call
+    /// it last.
+    pub(crate) fn upgrade_to(&mut self, protocol: Span) {
+        (self.survey.upgrade, self.survey.lists_upgrade) = (Some(protocol), true);
+        self.framed = Framed::None;
+    }
+
+    /// Gives a request without content the length 0.
+    pub(crate) fn frame_empty(&mut self) {
+        self.framed = Framed::Length(0);
+    }
+
     /// The fields, to add to.
     pub fn section(&mut self) -> &mut Section {
         &mut self.section
@@ -74,7 +101,7 @@ impl RequestHead {
                 Seen::Once(host) if host.of(text).eq_ignore_ascii_case(authority.of(text)) => {
                     Seen::Once(authority)
                 }
-                Seen::Once(_) => return Err(Malformed::HostInvalid),
+                Seen::Once(_) => return Err(Malformed::HostDiffers),
                 Seen::Often => Seen::Often,
             };
         }
@@ -105,6 +132,8 @@ impl RequestHead {
     /// If the head announces a body and the stream has ended.
     pub fn frame_by_stream(&mut self, ended: bool) -> Result<(), Malformed> {
         self.framed = match (self.framed, ended) {
+            // What follows CONNECT is no body.
+            (framed, _) if matches!(self.form, Form::Authority) => framed,
             (Framed::None, false) => Framed::Chunked,
             (Framed::Length(1..), true) => return Err(Malformed::LengthInvalid),
             (framed, _) => framed,
@@ -190,6 +219,12 @@ impl<'a> Request<'a> {
         memchr::memchr(b'?', all).map(|n| &all[n + 1..])
     }
 
+    /// The value of `:scheme`. `None` in HTTP/1, whose requests have no pseudo-headers, and for
+    /// CONNECT.
+    pub fn scheme(self) -> Option<Scheme> {
+        self.head.scheme
+    }
+
     /// The version on the request line.
     pub fn version(self) -> Version {
         self.head.version
@@ -257,9 +292,11 @@ impl<'a> Request<'a> {
         self.head.version >= Version::Http11 && self.head.survey.expects_continue
     }
 
-    /// The value of Upgrade, if Connection lists it too. Never in 1.0 (RFC 9110 section 7.8).
+    /// The value of Upgrade, if Connection lists it too. Never in 1.0 (RFC 9110 section 7.8). In
+    /// HTTP/2 and HTTP/3 the value of `:protocol`: an extended CONNECT is a GET with an upgrade here
+    /// (RFC 8441, RFC 9220).
     pub fn upgrade(self) -> Option<&'a [u8]> {
-        let asked = self.head.version == Version::Http11 && self.head.survey.lists_upgrade;
+        let asked = self.head.version >= Version::Http11 && self.head.survey.lists_upgrade;
         self.head
             .survey
             .upgrade
@@ -323,7 +360,7 @@ mod tests {
     #[test]
     fn a_host_that_differs_from_the_authority_is_refused() {
         let refused = head(&[("host", "other")], true).err();
-        assert_eq!(refused, Some(Malformed::HostInvalid));
+        assert_eq!(refused, Some(Malformed::HostDiffers));
     }
 
     #[test]

@@ -40,6 +40,18 @@ impl Span {
         self.start as usize
     }
 
+    pub(crate) fn end(self) -> usize {
+        self.end as usize
+    }
+
+    pub(crate) fn len(self) -> usize {
+        self.end().saturating_sub(self.start())
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+
     /// The bytes of the range; none if `buf` is too short, and so not the indexed buffer.
     pub fn of(self, buf: &[u8]) -> &[u8] {
         buf.get(self.start as usize..self.end as usize)
@@ -85,6 +97,16 @@ impl Section {
     /// bytes.
     pub fn push(&mut self, name: Span, value: Span) {
         self.entries.push(Entry { name, value });
+    }
+
+    /// The last field.
+    pub(crate) fn last_mut(&mut self) -> Option<&mut Entry> {
+        self.entries.last_mut()
+    }
+
+    /// Keeps the fields for which `keep` is true.
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&Entry) -> bool) {
+        self.entries.retain(keep);
     }
 
     pub(crate) fn entries(&self) -> &[Entry] {
