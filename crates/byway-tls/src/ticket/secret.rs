@@ -1,12 +1,14 @@
 //! Secret: the master secret of session tickets, in a file that processes and nodes can share.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aws_lc_rs::rand;
+
+use crate::state_file;
 
 /// Its length, in bytes.
 const LENGTH: usize = 32;
@@ -73,7 +75,7 @@ impl TicketSecret {
             return Ok(secret);
         }
         let secret = Self::random()?;
-        match create(path, &secret.0[..]) {
+        match state_file::create_new(path, &secret.0[..]) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             created => created.map_err(|error| io_error(path, error))?,
         }
@@ -109,23 +111,4 @@ impl TicketSecret {
 fn io_error(path: &Path, error: io::Error) -> SecretError {
     let path = path.into();
     SecretError::Io { path, error }
-}
-
-/// Creates `path` as a whole, unless it exists: a hard link fails where a rename would replace.
-fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let scratch = path.with_file_name(name);
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .open(&scratch)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
-    let linked = written.and_then(|()| fs::hard_link(&scratch, path));
-    let _ = fs::remove_file(&scratch);
-    linked
 }
