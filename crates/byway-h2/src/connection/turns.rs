@@ -1,0 +1,87 @@
+//! Turns: which stream sends next while room is scarce (RFC 9218).
+//!
+//! Room is what the peer's window of the connection and the backlog admit. A stream that wants to
+//! send more waits in a queue of its urgency. A turn is a part of the room for the first of them.
+
+use super::Connection;
+use crate::event::StreamId;
+use crate::frame::HEADER_BYTES;
+use crate::priority::{Priority, QUANTUM_BYTES};
+use crate::stream::Wait;
+
+/// A frame with less data is sent only if it has the rest of what is sent, or the peer grants no
+/// more for a second: peers that open a window byte by byte would cost a frame for each.
+pub(super) const SENSIBLE_BYTES: usize = 1024;
+
+impl Connection {
+    /// The next stream that waits and may send now, the most urgent first: call
+    /// [`send`](Self::send) for it. Call this until it returns none, at the start of each round of
+    /// the connection's loop, and again after streams have run and the output was written: a stream
+    /// that has not used its turn by then has lost it to the next, and waits again once it sends.
+    pub fn next_turn(&mut self) -> Option<StreamId> {
+        if !std::mem::replace(&mut self.is_giving_turns, true) {
+            self.withdraw_grants();
+        }
+        let next = self.give_turn();
+        self.is_giving_turns = next.is_some();
+        next
+    }
+
+    /// Whether streams wait for their turn.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Changes the priority of a response. A server does it by the client's wishes without this;
+    /// call it for what a response says about itself (RFC 9218 section 8).
+    pub fn set_priority(&mut self, id: StreamId, priority: Priority) {
+        let Some(stream) = self.streams.get_mut(id) else {
+            return;
+        };
+        let old = std::mem::replace(&mut stream.priority, priority);
+        if stream.wait == Wait::Turn {
+            self.waiting.remove(id.slot, old);
+            self.waiting.push(id.slot, priority);
+        }
+    }
+
+    /// Bytes of data that the connection admits now.
+    pub(super) fn room(&self) -> usize {
+        let backlog = self.limits.backlog_bytes;
+        let free = backlog.saturating_sub(self.out.len() + HEADER_BYTES);
+        self.send_window.bytes().min(free)
+    }
+
+    /// What is left of it for those without a turn.
+    pub(super) fn free_room(&self) -> usize {
+        self.room().saturating_sub(self.granted_bytes)
+    }
+
+    /// Takes back what is left of a stream's turn.
+    pub(super) fn end_turn(&mut self, id: StreamId) {
+        if let Some(stream) = self.streams.get_mut(id) {
+            self.granted_bytes -= std::mem::take(&mut stream.grant);
+        }
+    }
+
+    fn give_turn(&mut self) -> Option<StreamId> {
+        let slot = self.waiting.first()?;
+        let room = self.free_room();
+        let (id, stream) = self.streams.at(slot)?;
+        if room < stream.wanted as usize && !(self.may_dribble && room > 0) {
+            return None;
+        }
+        self.waiting.pop();
+        stream.wait = Wait::No;
+        stream.grant = room.min(QUANTUM_BYTES);
+        self.granted_bytes += stream.grant;
+        self.granted.push(id);
+        Some(id)
+    }
+
+    fn withdraw_grants(&mut self) {
+        while let Some(id) = self.granted.pop() {
+            self.end_turn(id);
+        }
+    }
+}
