@@ -122,4 +122,9 @@ impl Stream {
     pub(crate) fn can_send(&self) -> bool {
         self.reset.is_none() && self.local != Half::Ended
     }
+
+    /// Whether it waits for a window, and that is now large enough.
+    pub(crate) fn has_window(&self) -> bool {
+        self.wait == Wait::Window && self.window.bytes() >= self.wanted as usize
+    }
 }

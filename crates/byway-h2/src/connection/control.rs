@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Connection;
 use super::shutdown::DRAIN_PING;
+use super::turns::SENSIBLE_BYTES;
 use crate::abuse::Cost;
 use crate::error::{ConnectionError, ErrorCode};
 use crate::event::{Event, ResetCause, StreamId};
@@ -15,7 +16,7 @@ use crate::stream::{ResetBy, Wait};
 /// The payload of a ping that the user asked for.
 const USER_PING: [u8; 8] = *b"bywaypin";
 /// Streams that have not begun whose priority is kept.
-const EARLY_PRIORITIES: usize = 16;
+pub(super) const EARLY_PRIORITIES: usize = 16;
 
 impl Connection {
     /// Asks the peer for a sign of life, which is reported as [`Event::Pong`]. Does nothing while
@@ -70,13 +71,17 @@ impl Connection {
 
     /// Changes what may be sent on each stream (RFC 9113 section 6.9.2).
     fn change_windows(&mut self, more: i64) -> Result<(), ConnectionError> {
-        let mut fits = true;
+        let (mut fits, mut are_tiny) = (true, false);
         for (id, stream) in self.streams.iter_mut() {
             fits &= stream.window.add(more);
-            if stream.wait == Wait::Window && stream.window.bytes() >= stream.wanted as usize {
+            if stream.has_window() {
                 stream.wait = Wait::Turn;
                 self.waiting.push(id.slot, stream.priority);
             }
+            are_tiny |= stream.wait == Wait::Window && stream.window.bytes() > 0;
+        }
+        if are_tiny {
+            self.wait_for_window();
         }
         match fits {
             true => Ok(()),
@@ -174,13 +179,16 @@ impl Connection {
         if increment == 0 {
             return Err(ConnectionError::protocol("WINDOW_UPDATE by nothing"));
         }
-        match self.send_window.add(i64::from(increment)) {
-            true => Ok(None),
-            false => Err(ConnectionError::new(
+        if !self.send_window.add(i64::from(increment)) {
+            return Err(ConnectionError::new(
                 ErrorCode::FLOW_CONTROL_ERROR,
                 "a window of the connection larger than 2^31-1",
-            )),
+            ));
         }
+        if !self.waiting.is_empty() && self.send_window.bytes() < SENSIBLE_BYTES {
+            self.wait_for_window();
+        }
+        Ok(None)
     }
 
     fn widen_stream(
@@ -212,9 +220,11 @@ impl Connection {
             let reason = "a window of a stream larger than 2^31-1";
             return self.stream_error(id, ErrorCode::FLOW_CONTROL_ERROR, reason);
         }
-        if stream.wait == Wait::Window && stream.window.bytes() >= stream.wanted as usize {
+        if stream.has_window() {
             stream.wait = Wait::Turn;
             self.waiting.push(id.slot, stream.priority);
+        } else if stream.wait == Wait::Window && stream.window.bytes() > 0 {
+            self.wait_for_window();
         }
         Ok(None)
     }

@@ -1,6 +1,7 @@
 //! Invariants: what always holds, for tests.
 
 use super::Connection;
+use super::control::EARLY_PRIORITIES;
 use crate::stream::Wait;
 
 impl Connection {
@@ -29,6 +30,10 @@ impl Connection {
         assert_eq!(turns, self.waiting.len(), "waiting streams");
         assert_eq!(turns, self.waiting.iter().count(), "waiting streams");
         assert!(self.streams.len() <= self.limits.streams as usize, "slots");
+        assert!(
+            self.early_priorities.len() <= EARLY_PRIORITIES,
+            "priorities"
+        );
         let most = self.limits.connection_window_bytes + self.limits.buffer_bytes;
         assert!(self.held <= most, "{} bytes are held", self.held);
     }
