@@ -151,6 +151,8 @@ pub struct OpenedStream {
     pub host: Option<Arc<str>>,
     /// Whether the far side wants a report of each HTTP request on it, see [`Link::report`].
     pub reports: bool,
+    /// Whether it ends as [`Open::one_exchange`] says.
+    pub one_exchange: bool,
 }
 
 /// Why a stream was not opened.
@@ -382,6 +384,7 @@ impl Link {
                     local: opened.local.parse().ok(),
                     host,
                     reports,
+                    one_exchange: opened.one_exchange && open.one_exchange,
                 })
             }
             Ok(Answer {
@@ -604,24 +607,11 @@ pub struct PendingOpen {
 }
 
 impl PendingOpen {
-    /// Answers that the far side has connected, and returns the stream. `host`: the Host header for
-    /// HTTP requests on it, if not the visitor's. `reports`: requests a report of each, see
-    /// [`Link::report`].
+    /// Answers that the far side has connected, and returns the stream.
     ///
     /// # Errors
     /// The stream broke.
-    pub async fn opened(
-        self,
-        local: Option<SocketAddr>,
-        host: Option<&str>,
-        reports: bool,
-    ) -> Result<Stream, Broken> {
-        let local = local.map(|local| local.to_string()).unwrap_or_default();
-        let opened = wire::Opened {
-            local,
-            host: host.unwrap_or_default().to_owned(),
-            reports,
-        };
+    pub async fn opened(self, opened: wire::Opened) -> Result<Stream, Broken> {
         let mut stream = self.stream.answered(self.unanswered.succeeds());
         stream.widen(true);
         let mut stream = stream.into_stream();

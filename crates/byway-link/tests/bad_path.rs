@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use byway_dial::{Pipe, Read, Stream};
 use byway_link::window::{CARRIER_BYTES, INITIAL_BYTES, WIDE_BYTES};
-use byway_link::wire::Open;
+use byway_link::wire::{Open, Opened};
 use byway_link::{Carriers, ClientKey, JoinString, Key, NodeBudget, OpenAttempts, Settings};
 use common::shaped::{Change, ShapedPath};
 use common::{Listening, Side, dialler, read_to_end};
@@ -158,7 +158,7 @@ impl Across {
             link.open_again(&open, client, PATIENCE, &mut attempts),
             async {
                 let (_, asked) = self.acceptor.next_asked().await;
-                asked.opened(None, None, false).await
+                asked.opened(Opened::default()).await
             },
         );
         [opened.unwrap().stream, answered.unwrap()]

@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use byway_dial::{Broken, Pipe, Read, Stream};
-use byway_link::wire::{Open, OpenFault};
+use byway_link::wire::{Open, OpenFault, Opened};
 use byway_link::{Carriers, Code, OpenError};
 use common::{Pair, read_to_end, within};
 
@@ -224,7 +224,7 @@ on_each_carrier! {
         let answering = async {
             let (open, asked) = pair.acceptor.next_asked().await;
             assert_eq!(open.host, host);
-            asked.opened(None, None, false).await.unwrap()
+            asked.opened(Opened::default()).await.unwrap()
         };
         let (opened, _far) = tokio::join!(pair.dialler.link.open(&open, common::PATIENCE), answering);
         assert!(opened.is_ok(), "{opened:?}");

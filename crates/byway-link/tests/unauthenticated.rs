@@ -9,7 +9,7 @@ use std::time::Duration;
 use byway_link::mux::frame::FrameKind;
 use byway_link::wire::{
     Attach, Control, ControlMessage, Credit, LENGTH_BYTES, MOST_FIRST_BYTES, Open, OpenFault,
-    StreamCredit,
+    Opened, StreamCredit,
 };
 use byway_link::{Arrival, Carriers, Key, Settings};
 use common::quic::RawQuic;
@@ -330,7 +330,7 @@ async fn thousands_of_streams_are_open_at_once_on_a_link_that_starts_with_a_low_
                 let mut streams = Vec::new();
                 for _ in 0..MANY {
                     let (_, asked) = far.next_asked().await;
-                    streams.push(asked.opened(None, None, false).await.unwrap());
+                    streams.push(asked.opened(Opened::default()).await.unwrap());
                 }
                 streams
             };

@@ -58,6 +58,10 @@ pub(super) struct Direction {
     early_sent: usize,
     outflow: Outflow,
     source_ended: bool,
+    /// Whether the FIN of the source is kept back.
+    keeps_fin: bool,
+    /// Whether everything that was queued has left.
+    is_drained: bool,
     read_bytes: u64,
     /// Set once the sink is gone.
     cut: Option<Cut>,
@@ -87,6 +91,8 @@ impl Direction {
             early_sent: 0,
             outflow,
             source_ended: false,
+            keeps_fin: false,
+            is_drained: false,
             read_bytes: 0,
             cut: None,
         }
@@ -95,6 +101,23 @@ impl Direction {
     /// Whether the source has sent FIN.
     pub(super) const fn source_ended(&self) -> bool {
         self.source_ended
+    }
+
+    /// Does not forward the FIN of the source, until [`forward_fin`](Self::forward_fin).
+    pub(super) const fn keep_fin(&mut self) {
+        self.keeps_fin = true;
+    }
+
+    /// Forwards a FIN that was kept back.
+    pub(super) fn forward_fin(&mut self) {
+        if std::mem::take(&mut self.keeps_fin) && self.source_ended {
+            self.outflow.end();
+        }
+    }
+
+    /// Whether all bytes have left, and only a FIN that is kept back has not.
+    pub(super) const fn is_finished_but_for_fin(&self) -> bool {
+        self.keeps_fin && self.source_ended && self.is_drained
     }
 
     /// Whether the FIN was sent to the sink, after all bytes.
@@ -263,7 +286,9 @@ impl Direction {
 
     fn end(&mut self) -> Filled {
         self.source_ended = true;
-        self.outflow.end();
+        if !self.keeps_fin {
+            self.outflow.end();
+        }
         Filled::Ended
     }
 
@@ -273,10 +298,12 @@ impl Direction {
         cx: &mut Context<'_>,
         sink: Option<&mut Stream>,
     ) -> Result<Poll<Drained>, DirectionError> {
-        match sink {
-            Some(sink) => Ok(self.outflow.poll_drain(cx, sink)?),
+        let drained = match sink {
+            Some(sink) => self.outflow.poll_drain(cx, sink)?,
             // The sink is `None` only once this direction has finished.
-            None => Ok(Poll::Ready(Drained::Finished)),
-        }
+            None => Poll::Ready(Drained::Finished),
+        };
+        self.is_drained = drained.is_ready();
+        Ok(drained)
     }
 }

@@ -25,6 +25,12 @@ pub struct RelayOptions {
     pub limit_up: Option<Arc<Rate>>,
     /// The rate limit towards the downstream. Default: no limit.
     pub limit_down: Option<Arc<Rate>>,
+    /// The FIN of the downstream ends the flow, and is not forwarded: once the upstream has
+    /// acknowledged everything before it, or after this time, both streams are reset. So neither
+    /// side keeps a port for the connection (TIME_WAIT), and no byte is lost that the upstream takes
+    /// in time. If the upstream cannot tell what was acknowledged, the FIN is forwarded after all.
+    /// Default: none, the FIN is forwarded and the other direction continues.
+    pub one_exchange: Option<Duration>,
     /// The counters to update. Default: none.
     pub counters: Option<Arc<RelayCounters>>,
 }
@@ -37,6 +43,7 @@ impl Default for RelayOptions {
             spill: None,
             limit_up: None,
             limit_down: None,
+            one_exchange: None,
             counters: None,
         }
     }

@@ -26,6 +26,9 @@ const SHARE_BYTES: usize = 512 * 1024;
 /// How often to check whether a stream has acknowledged everything, which no event reports.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
 
+/// The same while an exchange ends: its upstream is near, and a descriptor waits for it.
+const CHECK_EXCHANGE_EVERY: Duration = Duration::from_millis(50);
+
 /// Relays between two open streams until both directions have ended: bytes of `early` first, then
 /// what the streams send. *Up* is the direction from the downstream to the upstream.
 ///
@@ -41,10 +44,14 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
         Some(spill) => Outflow::spilling(spill.clone(), counters.cloned()),
         None => Outflow::direct(counters.cloned()),
     };
+    let mut up = Direction::new(early.from_downstream, up);
+    if options.one_exchange.is_some() {
+        up.keep_fin();
+    }
     Relay {
         downstream: Some(downstream),
         upstream: Some(upstream),
-        up: Direction::new(early.from_downstream, up),
+        up,
         down: Direction::new(
             early.from_upstream,
             shape(down, options.limit_down.as_ref()),
@@ -53,6 +60,8 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
         broken_side: None,
         check_timer: None,
         error: None,
+        one_exchange: options.one_exchange,
+        ends_at: None,
         idle: IdleTimer::new(options.half_closed_idle, options.idle),
         active: counters.map(|counters| Active::new(Arc::clone(counters))),
         counted: RelayedBytes::default(),
@@ -69,6 +78,7 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
 ///   that it sent is still delivered, with its FIN. After that, a downstream whose upstream is gone
 ///   may finish, and is reset if it sends more; an upstream whose downstream is gone is reset. No
 ///   stream is reset before it has acknowledged everything.
+/// - The FIN of a downstream may end the flow ([`RelayOptions::one_exchange`]).
 /// - A stream is closed as soon as both directions are done with it, even while spilled bytes are
 ///   still being sent to the other.
 /// - If dropped before its end, it resets both streams, whatever had finished. Dropping it is the
@@ -86,6 +96,10 @@ pub struct Relay {
     error: Option<RelayError>,
     /// Armed while a side is to be reset once it has acknowledged everything.
     check_timer: Option<Pin<Box<Sleep>>>,
+    /// See [`RelayOptions::one_exchange`].
+    one_exchange: Option<Duration>,
+    /// When a flow whose downstream has sent its FIN ends, whatever was acknowledged.
+    ends_at: Option<Instant>,
     idle: IdleTimer,
     active: Option<Active>,
     /// The delivered bytes that were added to the counters.
@@ -98,6 +112,16 @@ impl Future for Relay {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
         let this = self.get_mut();
         let end = this.poll_round(cx);
+        // Once the exchange is over, it does not matter how its streams end.
+        let end = match end {
+            Some(end) if this.one_exchange.is_some() && this.up.source_ended() => Some(End {
+                who: Side::Downstream,
+                kind: EndKind::Fin,
+                error: None,
+                ..end
+            }),
+            end => end,
+        };
         this.count();
         match end {
             None => Poll::Pending,
@@ -132,6 +156,9 @@ impl Relay {
             return Some(self.end(self.first_fin.unwrap_or(Side::Us), EndKind::Fin));
         }
         self.close_what_is_done();
+        if self.poll_exchange_end(cx).is_ready() {
+            return Some(self.end(Side::Downstream, EndKind::Fin));
+        }
         let end = self
             .poll_unread_sides(cx, up, down)
             .or_else(|| self.poll_remaining_side(cx));
@@ -266,7 +293,7 @@ impl Relay {
         match remaining.is_acknowledged() {
             Some(true) => Some(self.end(broken_side, kind)),
             Some(false) => {
-                self.poll_check_timer(cx);
+                self.poll_check_timer(cx, CHECK_EVERY);
                 None
             }
             // A stream of a link does not report it. An upstream is then reset at once, because its
@@ -275,13 +302,42 @@ impl Relay {
         }
     }
 
-    /// Polls the relay again after [`CHECK_EVERY`].
-    fn poll_check_timer(&mut self, cx: &mut Context<'_>) {
+    /// After the FIN of a downstream that ends the flow: ready once the upstream has acknowledged
+    /// everything before it, or has had the time to.
+    fn poll_exchange_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(within) = self.one_exchange.filter(|_| self.up.source_ended()) else {
+            return Poll::Pending;
+        };
+        let ends_at = *self.ends_at.get_or_insert_with(|| Instant::now() + within);
+        if self.up.is_finished_but_for_fin() {
+            let Some(upstream) = &self.upstream else {
+                return Poll::Ready(());
+            };
+            match upstream.is_acknowledged() {
+                Some(true) => return Poll::Ready(()),
+                Some(false) => {}
+                None => {
+                    self.one_exchange = None;
+                    self.up.forward_fin();
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        }
+        if Instant::now() >= ends_at {
+            return Poll::Ready(());
+        }
+        self.poll_check_timer(cx, CHECK_EXCHANGE_EVERY);
+        Poll::Pending
+    }
+
+    /// Polls the relay again after some time.
+    fn poll_check_timer(&mut self, cx: &mut Context<'_>, every: Duration) {
         let timer = self
             .check_timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(CHECK_EVERY)));
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(every)));
         while timer.as_mut().poll(cx).is_ready() {
-            timer.as_mut().reset(Instant::now() + CHECK_EVERY);
+            timer.as_mut().reset(Instant::now() + every);
         }
     }
 

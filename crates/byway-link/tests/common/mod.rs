@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use byway_dial::{Broken, Read, Resolver, Stream};
-use byway_link::wire::{Control, Open};
+use byway_link::wire::{Control, Open, Opened};
 use byway_link::{
     Acceptor, Arrival, Attached, Carriers, Dialler, GrantId, GrantSecret, Inbox, JoinString, Key,
     Link, LinkError, OpenError, OpenedStream, Pending, PendingOpen, Purpose, QuicListener,
@@ -235,7 +235,10 @@ impl Side {
         let answering = async {
             let (open, asked) = to.next_asked().await;
             let stream = asked
-                .opened(Some("192.0.2.1:4711".parse().unwrap()), None, false)
+                .opened(Opened {
+                    local: "192.0.2.1:4711".into(),
+                    ..Opened::default()
+                })
                 .await
                 .unwrap();
             (open, stream)

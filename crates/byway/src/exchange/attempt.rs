@@ -422,7 +422,7 @@ impl<'a> Attempt<'a> {
             }
             return Ok(Next::Reset(fault));
         }
-        upstream.settle(self.uploaded, has_short_body(&self.exchange.request));
+        upstream.settle(self.uploaded);
         Ok(match self.flush(downstream, timer).await {
             Err(fault) => Next::Reset(fault),
             Ok(()) if close && is_last_request(&self.exchange.request, downstream) => Next::Leave,
@@ -502,19 +502,6 @@ impl<'a> Attempt<'a> {
         }
     }
 }
-
-/// Whether the upstream had the whole body when it responded, even if it had not read it.
-fn has_short_body(request: &Request<'_>) -> bool {
-    match request.framing() {
-        Framed::None => true,
-        Framed::Length(length) => length <= SHORT_BODY_BYTES,
-        Framed::Chunked | Framed::UntilClose => false,
-    }
-}
-
-/// A body of this size travels in one segment with the end of its head. Of a longer one, some may be
-/// on its way still when an upstream responds early, and a reset would overtake that.
-const SHORT_BODY_BYTES: u64 = 1024;
 
 /// Whether the client has announced that this is its last request (RFC 9112 section 9.6) and has
 /// sent nothing more. Never true after a request body: some clients send an empty line after it,

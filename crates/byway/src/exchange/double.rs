@@ -465,7 +465,7 @@ impl DoubleStream {
         Poll::Pending
     }
 
-    pub fn settle(self, _sent: bool, _short: bool) {}
+    pub fn settle(self, _sent: bool) {}
 
     pub fn discard(self, _framed: Framed, _limits: &Limits) {}
 

@@ -160,14 +160,11 @@ impl Upstream {
     /// message is left. `sent`: the whole request was sent. An incomplete one ends with a reset, so
     /// that it cannot be taken for a complete one.
     ///
-    /// A stream of a link that no other request of this kind may use is reset after a request with a
-    /// short body: idle ones would take the memory that the streams of a link share. Its service
-    /// gets a reset, too, as from an idle connection that expires: neither it nor its agent keeps a
-    /// port for it (TIME_WAIT).
-    pub fn settle(self, sent: bool, short: bool) {
-        by_version!(self.settle(sent, short), mut h1 => match h1.kept() {
-            Ok(_) if sent && short && h1.lease.single_use => h1.lease.release(Release::Close),
-            Ok(idle) if sent => h1.lease.release(Release::Keep { idle }),
+    /// A stream of a link that no other request of this kind may use ends in order: idle ones would
+    /// take the memory that the streams of a link share.
+    pub fn settle(self, sent: bool) {
+        by_version!(self.settle(sent), mut h1 => match h1.kept() {
+            Ok(idle) if sent && !h1.lease.one_exchange => h1.lease.release(Release::Keep { idle }),
             _ => {
                 if sent {
                     h1.lease.stream().close_on_drop();
@@ -183,7 +180,7 @@ impl Upstream {
         by_version!(self.discard(framed, limits), mut h1 => {
             let _ = h1.begin_body(framed, limits, Some(HintLimits::default()));
             let release = match (h1.skip_body(), h1.kept()) {
-                (true, Ok(idle)) => Release::Keep { idle },
+                (true, Ok(idle)) if !h1.lease.one_exchange => Release::Keep { idle },
                 _ => Release::Close,
             };
             h1.lease.release(release);

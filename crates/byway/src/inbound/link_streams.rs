@@ -8,11 +8,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use byway_dial::{Dialled, Target, peer_text};
-use byway_link::wire::{FEATURE_REPORTS, NETWORK_TCP, Open};
+use byway_link::wire::{FEATURE_REPORTS, NETWORK_TCP, Open, Opened};
 use byway_link::{IncomingStream, Link};
-use byway_relay::Early;
+use byway_relay::{Early, RelayOptions};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -197,11 +198,23 @@ async fn serve_stream(
             let reports = context.worker_stats.log_buffer.is_on()
                 && link.has(FEATURE_REPORTS)
                 && outgoing.as_ref().is_some_and(is_http);
-            let answered = pending_open.opened(dialled.local, host.as_deref(), reports);
+            let answer = Opened {
+                local: dialled
+                    .local
+                    .map(|local| local.to_string())
+                    .unwrap_or_default(),
+                host: host.as_deref().unwrap_or_default().to_owned(),
+                reports,
+                one_exchange: open.one_exchange,
+            };
+            let answered = pending_open.opened(answer);
             let Ok(Ok(stream)) = timeout(time_limit, answered).await else {
                 return tunnel_log.through(&allowed).client_left();
             };
-            let options = relay_options(context.engine(), &allowed, &frontend);
+            let options = RelayOptions {
+                one_exchange: open.one_exchange.then_some(EXCHANGE_END),
+                ..relay_options(context.engine(), &allowed, &frontend)
+            };
             let tunnel_log = tunnel_log.through(&allowed);
             let tunnel_log = if reports {
                 tunnel_log.without_line()
@@ -219,6 +232,10 @@ async fn serve_stream(
         }
     }
 }
+
+/// How long a service may take to acknowledge a request that it has answered already. The opener
+/// waits a little longer for the end of the stream (5 s).
+const EXCHANGE_END: Duration = Duration::from_secs(4);
 
 /// The visitor that the other side has named, for the log. An exit gets none.
 fn named(visitor: &str) -> Option<tracing::field::DisplayValue<byway_dial::PeerText<'_>>> {

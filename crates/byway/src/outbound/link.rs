@@ -15,7 +15,7 @@ use byway_pool::Client;
 use tokio::time::{Instant, timeout_at};
 
 use super::Engine;
-use super::link_table::{ExitLink, ServiceStream};
+use super::link_table::{Carries, ExitLink, OpenedOnLink};
 use crate::fault::{Fault, Reason, Who};
 
 /// How long a reachable exit may take to connect: its own deadlines are shorter.
@@ -27,7 +27,8 @@ pub async fn open_exit(
     id: &str,
     target: &Target,
     client: Client,
-) -> Result<Dialled, Fault> {
+    carries: Carries,
+) -> Result<OpenedOnLink, Fault> {
     let exit = engine.link_table.exit(id).ok_or_else(|| {
         Fault::new(
             Who::Us,
@@ -49,6 +50,7 @@ pub async fn open_exit(
     let open = Open {
         host,
         port: port.into(),
+        one_exchange: carries == Carries::OneExchange,
         ..Open::default()
     };
     // A request that got no response is sent again on the next session.
@@ -62,10 +64,16 @@ pub async fn open_exit(
         };
         match opened {
             Ok(opened) => {
-                return Ok(Dialled {
+                let dialled = Dialled {
                     stream: opened.stream,
                     peer: None,
                     local: opened.local,
+                };
+                return Ok(OpenedOnLink {
+                    dialled,
+                    one_exchange: opened.one_exchange,
+                    host: None,
+                    reports: None,
                 });
             }
             Err(OpenError::Lost) if !attempts.is_used_up() && Instant::now() < deadline => {
@@ -108,8 +116,11 @@ pub async fn open_service(
     name: &Name,
     visitor: Option<SocketAddr>,
     client: Client,
-) -> Result<ServiceStream, Fault> {
+    carries: Carries,
+) -> Result<OpenedOnLink, Fault> {
     let settings = engine.live.peek().link.clone();
     let services = engine.link_table.services();
-    services.open(name, visitor, client, &settings).await
+    services
+        .open(name, visitor, client, carries, &settings)
+        .await
 }

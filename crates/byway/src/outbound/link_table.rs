@@ -44,8 +44,9 @@ pub trait ServiceDirectory: Send + Sync {
         name: &'a Name,
         visitor: Option<SocketAddr>,
         client: Client,
+        carries: Carries,
         settings: &'a LinkSettings,
-    ) -> Pending<'a, ServiceStream>;
+    ) -> Pending<'a, OpenedOnLink>;
 
     /// Waits in the same way until at least one session serves `name`, and returns how many do.
     fn until_held<'a>(
@@ -59,10 +60,21 @@ pub trait ServiceDirectory: Send + Sync {
 /// The future of an answer; dropping it cancels the wait.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
 
-/// The stream of a service, as its agent has opened it.
-pub struct ServiceStream {
+/// What a stream of a link is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// Anything: a FIN of one side is one of the other.
+    Anything,
+    /// One HTTP exchange, if the far side agrees ([`byway_link::wire::Open::one_exchange`]).
+    OneExchange,
+}
+
+/// A stream of a link, as the far side has opened it.
+pub struct OpenedOnLink {
     /// The stream.
     pub dialled: Dialled,
+    /// Whether it carries one exchange.
+    pub one_exchange: bool,
     /// The Host header of requests on it, where the agent asks for one.
     pub host: Option<Arc<str>>,
     /// Where its requests are reported, if the agent asks for it.

@@ -24,6 +24,7 @@ use byway_dial::{ClientId, Dialled};
 use byway_pool::Client;
 
 pub use self::engine::Engine;
+use self::link_table::Carries;
 use crate::fault::{Fault, Reason, Who};
 use crate::route::{Allowed, Outbound};
 
@@ -56,10 +57,14 @@ pub async fn open_for(
     match allowed.outbound() {
         Outbound::Direct(target) => Box::pin(direct::open(engine, target, allowed)).await,
         Outbound::Via(parent, target) => Box::pin(via::open(engine, parent, target)).await,
-        Outbound::Exit(id, target) => Box::pin(link::open_exit(engine, id, target, client)).await,
+        Outbound::Exit(id, target) => {
+            let open = link::open_exit(engine, id, target, client, Carries::Anything);
+            Box::pin(open).await.map(|opened| opened.dialled)
+        }
         Outbound::Service(name) => {
             // A byte stream has no Host, and no requests to report.
-            let open = link::open_service(engine, name, allowed.visitor(), client);
+            let open =
+                link::open_service(engine, name, allowed.visitor(), client, Carries::Anything);
             Box::pin(open).await.map(|opened| opened.dialled)
         }
         Outbound::Pooled(_) => Err(Fault::new(

@@ -12,6 +12,7 @@ use byway_dial::{DialError, Dialled, Pipe, ServerName, Target, TlsError};
 use byway_pool::{AcquireError, Acquired, Client, Lease, Pool};
 
 use super::balance::Walk;
+use super::link_table::Carries;
 use super::upgrades::UpgradeSlot;
 use super::upstream_conn::UpstreamConn;
 use super::{Engine, direct, link};
@@ -163,24 +164,32 @@ pub async fn lease_single(
         Some(name) => Some(name.to_string().into()),
         None => authority.clone(),
     };
-    let open = || async {
-        match service {
-            Some(name) => {
-                let opened = link::open_service(engine, name, allowed.visitor(), client).await?;
-                Ok(UpstreamConn {
-                    host: opened.host,
-                    reports: opened.reports,
-                    ..UpstreamConn::new(opened.dialled.stream)
-                })
-            }
-            None => Ok(UpstreamConn::new(
-                super::open_for(engine, allowed, client).await?.stream,
-            )),
-        }
+    // No other request may use the stream once it is idle; an upgraded one is a relay.
+    let carries = match want.fresh == Freshness::New && !want.upgrade {
+        true => Carries::OneExchange,
+        false => Carries::Anything,
     };
-    let (mut lease, slot) =
-        lease_from(engine, pool, origin, want, timing, || Box::pin(open())).await?;
-    lease.single_use = want.fresh == Freshness::New && allowed.outbound().is_behind_link();
+    let open = || async {
+        let opened = match allowed.outbound() {
+            Outbound::Service(name) => {
+                link::open_service(engine, name, allowed.visitor(), client, carries).await?
+            }
+            Outbound::Exit(id, target) => {
+                link::open_exit(engine, id, target, client, carries).await?
+            }
+            _ => {
+                let dialled = super::open_for(engine, allowed, client).await?;
+                return Ok(UpstreamConn::new(dialled.stream));
+            }
+        };
+        Ok(UpstreamConn {
+            host: opened.host,
+            reports: opened.reports,
+            one_exchange: opened.one_exchange,
+            ..UpstreamConn::new(opened.dialled.stream)
+        })
+    };
+    let (lease, slot) = lease_from(engine, pool, origin, want, timing, || Box::pin(open())).await?;
     let authority = lease.host.clone().or(authority);
     Ok(Borrowed {
         lease,

@@ -19,8 +19,9 @@ pub struct UpstreamConn {
     pub host: Option<Arc<str>>,
     /// Where its requests are reported, if anywhere.
     pub reports: Option<Arc<Reports>>,
-    /// Whether it carries a request of a kind that may not use it once it is idle.
-    pub single_use: bool,
+    /// Whether it is a stream of a link that carries one exchange: its FIN is turned into a reset by
+    /// the far side, once the service has acknowledged the whole request.
+    pub one_exchange: bool,
 }
 
 impl UpstreamConn {
@@ -30,7 +31,7 @@ impl UpstreamConn {
             http: Conn::new(stream),
             host: None,
             reports: None,
-            single_use: false,
+            one_exchange: false,
         }
     }
 }

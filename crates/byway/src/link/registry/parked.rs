@@ -25,7 +25,7 @@ use super::ServiceRegistry;
 use crate::config::LinkSettings;
 use crate::fault::{Fault, Reason, Who};
 use crate::observe::request_report::Reports;
-use crate::outbound::link_table::{self, ServiceDirectory, ServiceStream};
+use crate::outbound::link_table::{self, Carries, OpenedOnLink, ServiceDirectory};
 
 /// How long a live agent may take to connect to its service.
 const OPEN_PATIENCE: Duration = Duration::from_secs(30);
@@ -39,9 +39,10 @@ impl ServiceDirectory for ServiceRegistry {
         name: &'a Name,
         visitor: Option<SocketAddr>,
         client: Client,
+        carries: Carries,
         settings: &'a LinkSettings,
-    ) -> link_table::Pending<'a, ServiceStream> {
-        Box::pin(self.open_for(name, visitor, client, settings))
+    ) -> link_table::Pending<'a, OpenedOnLink> {
+        Box::pin(self.open_for(name, visitor, client, carries, settings))
     }
 
     fn until_held<'a>(
@@ -131,8 +132,9 @@ impl ServiceRegistry {
         name: &Name,
         visitor: Option<SocketAddr>,
         client: Client,
+        carries: Carries,
         settings: &LinkSettings,
-    ) -> Result<ServiceStream, Fault> {
+    ) -> Result<OpenedOnLink, Fault> {
         let deadline = Instant::now() + settings.park;
         let mut watch = self.watch(name);
         let mut attempts = OpenAttempts::default();
@@ -146,6 +148,7 @@ impl ServiceRegistry {
             let open = Open {
                 service: number,
                 visitor,
+                one_exchange: carries == Carries::OneExchange,
                 ..Open::default()
             };
             let answered = tokio::select! {
@@ -165,8 +168,9 @@ impl ServiceRegistry {
                         local: opened.local,
                     };
                     let reports = opened.reports.then(|| Arc::new(Reports::new(link, number)));
-                    return Ok(ServiceStream {
+                    return Ok(OpenedOnLink {
                         dialled,
+                        one_exchange: opened.one_exchange,
                         host: opened.host,
                         reports,
                     });
