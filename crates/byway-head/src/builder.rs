@@ -15,8 +15,8 @@ pub use response::ResponseBuilder;
 pub use trailers::TrailersBuilder;
 
 use crate::error::Malformed;
+use crate::field_sink::{check_name, check_value};
 use crate::limits::Limits;
-use crate::octets::{first_non_lower_token, first_non_value, is_ows};
 use crate::section::{Section, Span};
 
 /// The text of a head in progress, and the rules that all fields follow.
@@ -61,12 +61,20 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Checks a field that is no pseudo-header, and indexes it. Crumbs of a cookie that follow each
+    /// Checks a field that is no pseudo-header, unless its bytes are valid, and indexes it. Crumbs of a cookie that follow each
     /// other become one line, so that they count as one field.
-    fn push(&mut self, section: &mut Section, name: Span, value: Span) -> Result<(), Malformed> {
+    fn push(
+        &mut self,
+        section: &mut Section,
+        name: Span,
+        value: Span,
+        is_valid: bool,
+    ) -> Result<(), Malformed> {
         let (name_bytes, value_bytes) = (name.of(self.text), value.of(self.text));
-        check_name(name_bytes, name.start())?;
-        check_value(value_bytes, value.start())?;
+        if !is_valid {
+            check_name(name_bytes, name.start())?;
+            check_value(value_bytes, value.start())?;
+        }
         refuse_connection_field(name_bytes, value_bytes)?;
         if name_bytes == COOKIE && self.joined_to_last(section, name, value) {
             return Ok(());
@@ -132,35 +140,6 @@ impl<'a> Lines<'a> {
 
 const COOKIE: &[u8] = b"cookie";
 const CRUMB_SEPARATOR: &[u8] = b"; ";
-
-/// Lower-case token characters only, and at least one (RFC 9113 section 8.2.1).
-fn check_name(name: &[u8], at: usize) -> Result<(), Malformed> {
-    match first_non_lower_token(name) {
-        Some(n) => Err(Malformed::NameByte {
-            at: at + n,
-            byte: name[n],
-        }),
-        None if name.is_empty() => Err(Malformed::NameEmpty { at }),
-        None => Ok(()),
-    }
-}
-
-/// No control bytes except HTAB, and no white space around it (RFC 9113 section 8.2.1).
-fn check_value(value: &[u8], at: usize) -> Result<(), Malformed> {
-    if let Some(n) = first_non_value(value) {
-        return Err(Malformed::ValueByte {
-            at: at + n,
-            byte: value[n],
-        });
-    }
-    match value {
-        [first, ..] if is_ows(*first) => Err(Malformed::ValueSpace { at }),
-        [.., last] if is_ows(*last) => Err(Malformed::ValueSpace {
-            at: at + value.len() - 1,
-        }),
-        _ => Ok(()),
-    }
-}
 
 /// RFC 9113 section 8.2.2; the name is in lower case.
 fn refuse_connection_field(name: &[u8], value: &[u8]) -> Result<(), Malformed> {

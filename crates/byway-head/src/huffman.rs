@@ -111,7 +111,10 @@ fn decode_into(mut code: &[u8], room: &mut [u8]) -> Result<usize, HuffmanError> 
         let pair = PAIRS[(queue >> (64 - PAIR_BITS)) as usize];
         let (symbol, symbol_bits) = match pair.bits {
             0 => long_symbol(queue)?,
-            _ => (pair.symbols[0], u32::from(pair.first_bits)),
+            _ => {
+                let symbol = pair.symbols[0];
+                (symbol, u32::from(LENGTHS[usize::from(symbol)]))
+            }
         };
         if symbol_bits > bits {
             break;

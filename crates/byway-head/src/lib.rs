@@ -59,7 +59,7 @@ mod trailer;
 pub use builder::{RequestBuilder, ResponseBuilder, TrailersBuilder};
 pub use error::Malformed;
 pub use field::{Field, Fields, FieldsNamed, Line, Lines, Options};
-pub use field_sink::FieldSink;
+pub use field_sink::{FieldSink, is_valid_field};
 pub use forwarding::{is_alias, is_forwarding};
 pub use framing::Framed;
 pub use hint::KeepAliveHint;

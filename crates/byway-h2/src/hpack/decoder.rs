@@ -1,6 +1,6 @@
 //! Decoder: a header block into lines of fields (RFC 7541 section 6).
 
-use byway_head::{FieldSink, Span, prefix_int, string_literal};
+use byway_head::{FieldSink, Span, is_valid_field, prefix_int, string_literal};
 
 use super::error::HpackError;
 use super::static_table::STATIC;
@@ -12,6 +12,15 @@ pub struct Decoder {
     table: Table,
     /// The largest table that the peer may choose.
     most_table_bytes: usize,
+}
+
+/// A line that was appended to the text.
+#[derive(Clone, Copy)]
+struct Appended {
+    name_len: usize,
+    value_len: usize,
+    /// Whether its bytes were checked.
+    is_valid: bool,
 }
 
 impl Decoder {
@@ -46,29 +55,30 @@ impl Decoder {
         }
         while let Some(&first) = block.first() {
             let at = sink.text().len();
-            let (name_len, value_len) = match first {
+            let appended = match first {
                 0b1000_0000.. => {
                     let index = prefix_int::take(&mut block, 7)?;
                     self.indexed(index, sink.text())?
                 }
                 0b0100_0000.. => {
-                    let lens = self.literal(&mut block, 6, sink.text())?;
-                    self.table.insert(&sink.text()[at..], lens.0);
-                    lens
+                    let field = self.literal(&mut block, 6, sink.text())?;
+                    self.add(&sink.text()[at..], field)
                 }
                 0b0010_0000.. => return Err(HpackError::ResizeLate),
                 // Never indexed, and not indexed this time.
                 _ => self.literal(&mut block, 4, sink.text())?,
             };
-            let value_at = at + name_len + 2;
-            let line_len = name_len + value_len + b": \r\n".len();
+            let name = Span::new(at, at + appended.name_len);
+            let value_at = at + appended.name_len + 2;
+            let value = Span::new(value_at, value_at + appended.value_len);
+            let line_len = appended.name_len + appended.value_len + b": \r\n".len();
             left = left
                 .checked_sub(line_len)
                 .ok_or(HpackError::TooLarge { limit: most_bytes })?;
-            sink.field(
-                Span::new(at, at + name_len),
-                Span::new(value_at, value_at + value_len),
-            );
+            match appended.is_valid {
+                true => sink.valid_field(name, value),
+                false => sink.field(name, value),
+            }
         }
         Ok(())
     }
@@ -83,18 +93,34 @@ impl Decoder {
         Ok(())
     }
 
-    /// Appends the line of an entry. Returns the lengths of its name and value.
+    /// Adds a field to the table. It is checked here, once for all references to it.
+    fn add(&mut self, line: &[u8], field: Appended) -> Appended {
+        let (name, rest) = line.split_at(field.name_len);
+        let is_valid = is_valid_field(name, &rest[2..][..field.value_len]);
+        self.table.insert(line, field.name_len, is_valid);
+        Appended { is_valid, ..field }
+    }
+
+    /// Appends the line of an entry.
     #[inline]
-    fn indexed(&self, index: u64, text: &mut Vec<u8>) -> Result<(usize, usize), HpackError> {
+    fn indexed(&self, index: u64, text: &mut Vec<u8>) -> Result<Appended, HpackError> {
         let place = place(index);
         if let Some(field) = STATIC.get(place) {
             text.extend_from_slice(field.line);
-            return Ok((field.name_len, field.value_len()));
+            return Ok(Appended {
+                name_len: field.name_len,
+                value_len: field.value_len(),
+                is_valid: true,
+            });
         }
         match self.table.get(place.wrapping_sub(STATIC.len())) {
             Some(field) => {
                 text.extend_from_slice(field.line);
-                Ok((field.name_len, field.value_len))
+                Ok(Appended {
+                    name_len: field.name_len,
+                    value_len: field.value_len,
+                    is_valid: field.is_valid,
+                })
             }
             None => Err(self.unknown(index)),
         }
@@ -106,7 +132,7 @@ impl Decoder {
         block: &mut &[u8],
         prefix_bits: u32,
         text: &mut Vec<u8>,
-    ) -> Result<(usize, usize), HpackError> {
+    ) -> Result<Appended, HpackError> {
         let at = text.len();
         match prefix_int::take(block, prefix_bits)? {
             0 => string_literal::take(block, 7, text)?,
@@ -117,7 +143,11 @@ impl Decoder {
         string_literal::take(block, 7, text)?;
         let value_len = text.len() - at - name_len - 2;
         text.extend_from_slice(b"\r\n");
-        Ok((name_len, value_len))
+        Ok(Appended {
+            name_len,
+            value_len,
+            is_valid: false,
+        })
     }
 
     fn name(&self, index: u64) -> Result<&[u8], HpackError> {

@@ -1,18 +1,18 @@
 //! Encoder: fields into header blocks (RFC 7541 section 6).
 
-use byway_head::{is_secret, prefix_int, string_literal};
+use byway_head::{prefix_int, string_literal};
 
 use super::TABLE_BYTES;
-use super::indexing::is_worth_indexing;
+use super::indexing::Indexing;
 use super::lookup::{Hashes, Lookup};
-use super::static_table::{STATIC, index, index_of};
+use super::static_table::{STATIC, index};
 use super::table::Table;
 
 /// Encodes the header blocks of one connection, in their order. A block is written by a
 /// [`HeadWriter`](super::HeadWriter).
 ///
 /// Its table has at most [`TABLE_BYTES`], whatever the peer allows. Fields with secrets
-/// ([`is_secret`]) are never indexed, and fields whose values rarely repeat are not indexed.
+/// ([`byway_head::is_secret`]) are never indexed, and fields whose values rarely repeat are not indexed.
 #[derive(Debug)]
 pub struct Encoder {
     table: Table,
@@ -99,15 +99,19 @@ impl Encoder {
         string_literal::write(out, 0, 7, value);
     }
 
-    /// Writes a field. The caller has checked it; the name is in lower case.
-    pub(super) fn field(&mut self, out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-        let known = index_of(name);
-        if is_secret(name, value) {
-            name_and_value(out, 0b0001_0000, 4, known, name, value);
-        } else if is_worth_indexing(name, known) {
-            self.indexed_field(out, known, name, value);
-        } else {
-            name_and_value(out, 0b0000_0000, 4, known, name, value);
+    /// Writes a field. The caller has checked it; the name is in lower case, and `known` is its index
+    /// in the static table.
+    pub(super) fn field(
+        &mut self,
+        out: &mut Vec<u8>,
+        known: Option<u64>,
+        name: &[u8],
+        value: &[u8],
+    ) {
+        match Indexing::of(known, name, value) {
+            Indexing::Added => self.indexed_field(out, known, name, value),
+            Indexing::Without => name_and_value(out, 0b0000_0000, 4, known, name, value),
+            Indexing::Never => name_and_value(out, 0b0001_0000, 4, known, name, value),
         }
     }
 
@@ -141,7 +145,7 @@ impl Encoder {
         for part in [name, b": ", value, b"\r\n"] {
             self.line.extend_from_slice(part);
         }
-        self.table.insert(&self.line, name.len());
+        self.table.insert(&self.line, name.len(), true);
         self.lookup.note(&self.table, hashes, known.is_none());
     }
 }

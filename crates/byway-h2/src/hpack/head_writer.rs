@@ -1,10 +1,12 @@
 //! Head writer: heads and trailers as header blocks.
 
-use byway_head::octets::{first_non_target, first_non_token, first_non_value, trim_ows};
+use byway_head::octets::{
+    first_non_lower_token, first_non_target, first_non_token, first_non_value, trim_ows,
+};
 use byway_head::{Framed, HeadOut, Line, Malformed, Scheme};
 
 use super::encoder::Encoder;
-use super::static_table::index;
+use super::static_table::{index, index_of};
 
 /// The longest name that is written without memory.
 const NAME_BYTES: usize = 64;
@@ -71,14 +73,15 @@ impl<'a> HeadWriter<'a> {
         };
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
-        if let Some(at) = first_non_token(lower) {
+        if let Some(at) = first_non_lower_token(lower) {
             return Err(Malformed::NameByte { at, byte: name[at] });
         }
         if name.is_empty() {
             return Err(Malformed::NameEmpty { at: 0 });
         }
-        if !is_left_out(lower, value) {
-            self.encoder.field(self.out, lower, value);
+        let known = index_of(lower);
+        if !is_left_out(known, lower, value) {
+            self.encoder.field(self.out, known, lower, value);
         }
         Ok(())
     }
@@ -234,19 +237,22 @@ fn check_request(method: &[u8], target: &[u8], authority: &[u8]) -> Result<(), M
     }
 }
 
-/// Whether this version does not have such a field. The name is in lower case.
-fn is_left_out(name: &[u8], value: &[u8]) -> bool {
-    match name {
-        b"host"
-        | b"connection"
-        | b"keep-alive"
-        | b"proxy-connection"
-        | b"transfer-encoding"
-        | b"upgrade"
-        | b"http2-settings"
-        | b"sec-websocket-key"
-        | b"sec-websocket-accept" => true,
-        b"te" => !value.eq_ignore_ascii_case(b"trailers"),
-        _ => false,
+/// Whether this version does not have such a field. The name is in lower case; `known` is its index
+/// in the static table.
+fn is_left_out(known: Option<u64>, name: &[u8], value: &[u8]) -> bool {
+    match (known, name) {
+        (Some(index::HOST | index::TRANSFER_ENCODING), _) => true,
+        (Some(_), _) => false,
+        (None, b"te") => !value.eq_ignore_ascii_case(b"trailers"),
+        (None, _) => matches!(
+            name,
+            b"connection"
+                | b"keep-alive"
+                | b"proxy-connection"
+                | b"upgrade"
+                | b"http2-settings"
+                | b"sec-websocket-key"
+                | b"sec-websocket-accept"
+        ),
     }
 }

@@ -9,8 +9,8 @@ pub(super) struct StaticField {
 }
 
 impl StaticField {
-    pub(super) fn name(self) -> &'static [u8] {
-        &self.line[..self.name_len]
+    pub(super) const fn name(self) -> &'static [u8] {
+        self.line.split_at(self.name_len).0
     }
 
     pub(super) fn value_len(self) -> usize {
@@ -29,6 +29,8 @@ pub(super) mod index {
     pub(in super::super) const STATUS_200: u64 = 8;
     pub(in super::super) const ACCEPT_ENCODING: u64 = 16;
     pub(in super::super) const CONTENT_LENGTH: u64 = 28;
+    pub(in super::super) const HOST: u64 = 38;
+    pub(in super::super) const TRANSFER_ENCODING: u64 = 57;
 }
 
 macro_rules! fields {
@@ -42,7 +44,7 @@ macro_rules! fields {
 
 /// The entries; the first has index 1.
 #[rustfmt::skip]
-pub(super) static STATIC: [StaticField; 61] = fields! {
+pub(super) const STATIC: &[StaticField; 61] = &fields! {
     ":authority" ""
     ":method" "GET"
     ":method" "POST"

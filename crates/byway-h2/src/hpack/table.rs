@@ -27,6 +27,8 @@ struct Entry {
     at: u32,
     name_len: u32,
     value_len: u32,
+    /// What the owner of the table knows of the field.
+    is_valid: bool,
 }
 
 impl Entry {
@@ -46,6 +48,7 @@ pub(super) struct TableField<'a> {
     pub(super) line: &'a [u8],
     pub(super) name_len: usize,
     pub(super) value_len: usize,
+    pub(super) is_valid: bool,
 }
 
 impl<'a> TableField<'a> {
@@ -83,6 +86,7 @@ impl Table {
             line: &self.lines[entry.at as usize..][..entry.line_len()],
             name_len: entry.name_len as usize,
             value_len: entry.value_len as usize,
+            is_valid: entry.is_valid,
         })
     }
 
@@ -94,7 +98,7 @@ impl Table {
 
     /// Adds a field, whose line is `name: value CRLF`. Evicts as many of the oldest as need be; a
     /// field that is larger than the table empties it and is not added.
-    pub(super) fn insert(&mut self, line: &[u8], name_len: usize) {
+    pub(super) fn insert(&mut self, line: &[u8], name_len: usize, is_valid: bool) {
         let value_len = line.len() - name_len - LINE_OVERHEAD;
         let size = name_len + value_len + ENTRY_OVERHEAD;
         self.evict(size);
@@ -105,6 +109,7 @@ impl Table {
             at: self.make_room(line.len()) as u32,
             name_len: name_len as u32,
             value_len: value_len as u32,
+            is_valid,
         };
         self.lines.extend_from_slice(line);
         self.entries.push_front(entry);
@@ -151,7 +156,7 @@ mod tests {
         let mut table = Table::new(4096);
         for n in 0..100_000 {
             let line = format!("name-{n}: {}\r\n", "v".repeat(n % 200));
-            table.insert(line.as_bytes(), line.find(':').unwrap());
+            table.insert(line.as_bytes(), line.find(':').unwrap(), true);
             assert_eq!(table.get(0).unwrap().line, line.as_bytes());
             assert!(table.size <= 4096);
             let buffer_bytes = table.lines.capacity();
@@ -168,9 +173,9 @@ mod tests {
     #[test]
     fn a_field_larger_than_the_table_empties_it() {
         let mut table = Table::new(64);
-        table.insert(b"a: b\r\n", 1);
+        table.insert(b"a: b\r\n", 1, true);
         assert_eq!(table.len(), 1);
-        table.insert(&[b"a: ", &[b'x'; 40][..], b"\r\n"].concat(), 1);
+        table.insert(&[b"a: ", &[b'x'; 40][..], b"\r\n"].concat(), 1, true);
         assert_eq!((table.len(), table.size), (0, 0));
     }
 
@@ -178,7 +183,7 @@ mod tests {
     fn a_smaller_size_evicts_the_oldest() {
         let mut table = Table::new(200);
         for name in [&b"a: 1\r\n"[..], b"b: 2\r\n", b"c: 3\r\n"] {
-            table.insert(name, 1);
+            table.insert(name, 1, true);
         }
         table.resize(70);
         assert_eq!(table.len(), 2);

@@ -140,9 +140,16 @@ impl<'a> RequestBuilder<'a> {
         Ok(())
     }
 
-    fn take(&mut self, name: Span, value: Span) -> Result<(), Malformed> {
+    fn take(&mut self, name: Span, value: Span, is_valid: bool) {
+        if self.lines.accepts(name) {
+            let taken = self.try_take(name, value, is_valid);
+            self.lines.note(taken);
+        }
+    }
+
+    fn try_take(&mut self, name: Span, value: Span, is_valid: bool) -> Result<(), Malformed> {
         let Some(b':') = name.of(self.lines.text).first() else {
-            return self.lines.push(self.head.section(), name, value);
+            return self.lines.push(self.head.section(), name, value, is_valid);
         };
         let (name, value_bytes) = (name.of(self.lines.text), value.of(self.lines.text));
         let pseudo = match name {
@@ -174,10 +181,11 @@ impl FieldSink for RequestBuilder<'_> {
     }
 
     fn field(&mut self, name: Span, value: Span) {
-        if self.lines.accepts(name) {
-            let taken = self.take(name, value);
-            self.lines.note(taken);
-        }
+        self.take(name, value, false);
+    }
+
+    fn valid_field(&mut self, name: Span, value: Span) {
+        self.take(name, value, true);
     }
 }
 

@@ -65,11 +65,18 @@ impl<'a> ResponseBuilder<'a> {
         Ok(())
     }
 
-    fn take(&mut self, name: Span, value: Span) -> Result<(), Malformed> {
+    fn take(&mut self, name: Span, value: Span, is_valid: bool) {
+        if self.lines.accepts(name) {
+            let taken = self.try_take(name, value, is_valid);
+            self.lines.note(taken);
+        }
+    }
+
+    fn try_take(&mut self, name: Span, value: Span, is_valid: bool) -> Result<(), Malformed> {
         match name.of(self.lines.text) {
             b":status" => self.status.set(value, self.head.section()),
             [b':', ..] => Err(Malformed::PseudoUnknown),
-            _ => self.lines.push(self.head.section(), name, value),
+            _ => self.lines.push(self.head.section(), name, value, is_valid),
         }
     }
 }
@@ -80,9 +87,10 @@ impl FieldSink for ResponseBuilder<'_> {
     }
 
     fn field(&mut self, name: Span, value: Span) {
-        if self.lines.accepts(name) {
-            let taken = self.take(name, value);
-            self.lines.note(taken);
-        }
+        self.take(name, value, false);
+    }
+
+    fn valid_field(&mut self, name: Span, value: Span) {
+        self.take(name, value, true);
     }
 }

@@ -43,19 +43,29 @@ impl<'a> TrailersBuilder<'a> {
     }
 }
 
+impl TrailersBuilder<'_> {
+    fn take(&mut self, name: Span, value: Span, is_valid: bool) {
+        if !self.lines.accepts(name) {
+            return;
+        }
+        let taken = match name.of(self.lines.text).first() {
+            Some(b':') => Err(Malformed::PseudoUnknown),
+            _ => self.lines.push(self.section, name, value, is_valid),
+        };
+        self.lines.note(taken);
+    }
+}
+
 impl FieldSink for TrailersBuilder<'_> {
     fn text(&mut self) -> &mut Vec<u8> {
         self.lines.text
     }
 
     fn field(&mut self, name: Span, value: Span) {
-        if !self.lines.accepts(name) {
-            return;
-        }
-        let taken = match name.of(self.lines.text).first() {
-            Some(b':') => Err(Malformed::PseudoUnknown),
-            _ => self.lines.push(self.section, name, value),
-        };
-        self.lines.note(taken);
+        self.take(name, value, false);
+    }
+
+    fn valid_field(&mut self, name: Span, value: Span) {
+        self.take(name, value, true);
     }
 }

@@ -133,8 +133,6 @@ pub(super) static LONG: [Long; MOST_BITS - PAIR_BITS as usize] = {
 pub(super) struct Pair {
     pub(super) symbols: [u8; 2],
     pub(super) count: u8,
-    /// Bits of the first symbol.
-    pub(super) first_bits: u8,
     /// Bits of all symbols; 0 if the first symbol has more than [`PAIR_BITS`].
     pub(super) bits: u8,
 }
@@ -144,7 +142,6 @@ pub(super) static PAIRS: [Pair; 1 << PAIR_BITS] = {
     let empty = Pair {
         symbols: [0; 2],
         count: 0,
-        first_bits: 0,
         bits: 0,
     };
     let mut pairs = [empty; 1 << PAIR_BITS];
@@ -169,7 +166,6 @@ pub(super) static PAIRS: [Pair; 1 << PAIR_BITS] = {
                 pairs[at] = Pair {
                     symbols: [SYMBOLS_OF[first] as u8, SYMBOLS_OF[second] as u8],
                     count,
-                    first_bits: first_bits as u8,
                     bits: bits as u8,
                 };
                 at += 1;
