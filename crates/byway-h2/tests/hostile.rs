@@ -146,8 +146,10 @@ fn a_flood_of_pings_or_settings_ends_the_connection() {
 
 #[test]
 fn answers_that_the_peer_does_not_take_stop_the_reading() {
-    let mut limits = Limits::default();
-    limits.abuse_budget = u32::MAX;
+    let limits = Limits {
+        abuse_budget: u32::MAX,
+        ..Limits::default()
+    };
     let backlog = limits.backlog_bytes;
     let mut peer = Peer::of_server(limits);
     peer.takes = false;
@@ -401,8 +403,10 @@ fn an_upload_that_nobody_reads_stops_at_its_window_and_does_not_stop_others() {
 
 #[test]
 fn uploads_that_nobody_reads_hold_a_bounded_amount_together() {
-    let mut limits = Limits::default();
-    limits.stream_window_bytes = 1024 * 1024;
+    let limits = Limits {
+        stream_window_bytes: 1024 * 1024,
+        ..Limits::default()
+    };
     let most = (limits.connection_window_bytes + limits.buffer_bytes) as usize;
     let mut peer = Peer::of_server(limits);
     peer.credits = false;

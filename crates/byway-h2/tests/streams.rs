@@ -65,12 +65,12 @@ fn the_end_of_a_response_gets_a_frame_of_its_own_if_its_head_was_written() {
 fn data_in_small_pieces_joins_one_frame_until_it_is_written() {
     let mut peer = Peer::of_server(Limits::default());
     peer.send(&get(1)).send(&get(3));
-    let (first, second) = match peer.events[..] {
-        [
-            Event::Head { id: first, .. },
-            Event::Head { id: second, .. },
-        ] => (first, second),
-        _ => panic!("{:?}", peer.events),
+    let [
+        Event::Head { id: first, .. },
+        Event::Head { id: second, .. },
+    ] = peer.events[..]
+    else {
+        panic!("{:?}", peer.events);
     };
     peer.respond(first, 30);
     peer.respond(second, 10);
@@ -208,8 +208,10 @@ fn a_stale_id_does_nothing() {
 
 #[test]
 fn a_slot_is_free_when_the_work_has_ended_and_not_when_the_stream_has() {
-    let mut limits = Limits::default();
-    limits.streams = 1;
+    let limits = Limits {
+        streams: 1,
+        ..Limits::default()
+    };
     let mut peer = Peer::of_server(limits);
     peer.send(&get(1)).send(&reset(1, ErrorCode::CANCEL));
     let id = peer.last_request();
@@ -537,8 +539,10 @@ fn an_extended_connect_is_an_upgrade() {
     respond_bare(&mut peer.connection, id, 200);
     peer.send(&data(1, 0, b"ping"));
     assert_eq!(peer.connection.send(id, b"pong", false), 4);
-    let mut limits = Limits::default();
-    limits.extended_connect = false;
+    let limits = Limits {
+        extended_connect: false,
+        ..Limits::default()
+    };
     let mut peer = Peer::of_server(limits);
     peer.send(&headers(1, 0, &fields));
     assert_eq!(peer.reset_code(1), Some(ErrorCode::PROTOCOL_ERROR));
