@@ -14,7 +14,8 @@ pub struct Limits {
     /// `SETTINGS_MAX_CONCURRENT_STREAMS`; requests beyond it are refused. In the client role, most
     /// streams that are opened, if the peer allows more. Default 128, at least 1, at most 65,535.
     pub streams: u32,
-    /// Bytes that a peer may send on a new stream. Default 64 KiB, at most 2^31-1.
+    /// Bytes that a peer may send on a new stream. Default 64 KiB; at least 65,535, which a peer may
+    /// send before it has read any settings, at most 2^31-1.
     pub stream_window_bytes: u32,
     /// What that grows to on a stream that is read as fast as it is sent. Default 1 MiB, at most
     /// 2^31-1.
@@ -61,13 +62,14 @@ impl Default for Limits {
 impl Limits {
     /// The same, with each value in its range.
     pub(crate) fn in_range(mut self) -> Self {
+        const LEAST: u32 = 65_535;
         const MOST: u32 = i32::MAX as u32;
         self.streams = self.streams.clamp(1, 65_535);
-        self.stream_window_bytes = self.stream_window_bytes.min(MOST);
+        self.stream_window_bytes = self.stream_window_bytes.clamp(LEAST, MOST);
         self.stream_window_max_bytes = self
             .stream_window_max_bytes
             .clamp(self.stream_window_bytes, MOST);
-        self.connection_window_bytes = self.connection_window_bytes.clamp(65_535, MOST);
+        self.connection_window_bytes = self.connection_window_bytes.clamp(LEAST, MOST);
         self.backlog_bytes = self.backlog_bytes.max(1024);
         self
     }
