@@ -354,7 +354,7 @@ fn the_server_of_h2_gets_what_our_client_sends_and_its_answers_arrive() {
                     let n = (number as usize - 1) / 2;
                     assert_eq!(received.body, body(lengths[n]));
                     assert_eq!(received.interim, [103]);
-                    let trailers = ("x-trailers".to_owned(), (n % 2 == 0).to_string());
+                    let trailers = ("x-trailers".to_owned(), n.is_multiple_of(2).to_string());
                     assert!(received.head.contains(&trailers), "{:?}", received.head);
                     assert_eq!(received.trailers, [("x-sum".into(), "theirs".into())]);
                     ours.connection.release(received.id.unwrap());

@@ -1,6 +1,6 @@
 //! Speed: the cost of decoding and encoding heads.
 //!
-//! In:    nothing; `cargo bench -p byway-h2 --bench speed`.
+//! In:    nothing; `cargo bench -p byway-h2 --bench hpack`.
 //! Out:   ns per head, the median and the best of some rounds.
 //! Never: uses sockets; fails on a slow result: numbers of a shared machine are noisy.
 
