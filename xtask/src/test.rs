@@ -82,7 +82,7 @@ const STEPS: [Step; 8] = [
 ];
 
 /// The additional steps of `--all`.
-const LONGER: [Step; 6] = [
+const LONGER: [Step; 7] = [
     Step {
         name: "dependencies",
         run: dependencies::check,
@@ -102,6 +102,10 @@ const LONGER: [Step; 6] = [
     Step {
         name: "browser",
         run: browser,
+    },
+    Step {
+        name: "h2spec",
+        run: h2spec,
     },
     Step {
         name: "fuzz",
@@ -273,6 +277,32 @@ fn browser() -> anyhow::Result<Ended> {
         "--exact",
         BROWSER,
     ])
+}
+
+/// Ignored elsewhere, as it needs h2spec.
+fn h2spec() -> anyhow::Result<Ended> {
+    let h2spec = match tools::h2spec() {
+        Ok(h2spec) => h2spec,
+        Err(error) => {
+            return Ok(Ended::Skipped(format!(
+                "there is no h2spec, and Go cannot install it: {error:#}"
+            )));
+        }
+    };
+    let mut test = step::cargo_command();
+    test.env("BYWAY_H2SPEC", h2spec).args([
+        "test",
+        "--locked",
+        "--package",
+        "byway",
+        "--test",
+        "edge",
+        "--",
+        "--ignored",
+        "--nocapture",
+        "h2spec::",
+    ]);
+    passed(step::run(&mut test))
 }
 
 const BROWSER: &str = "a_page_in_chromium_works_through_every_way_in";

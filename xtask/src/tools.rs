@@ -8,11 +8,12 @@ use anyhow::bail;
 use crate::step;
 
 /// Programs, and the Debian packages that have them.
-const TOOLS: [(&str, &str); 8] = [
+const TOOLS: [(&str, &str); 9] = [
     ("curl", "curl"),
     ("nginx", "nginx-light"),
     ("python3", "python3"),
     ("node", "nodejs"),
+    ("h2load", "nghttp2-client"),
     ("bash", "bash"),
     ("ip", "iproute2"),
     ("microsocks", "microsocks"),
@@ -31,6 +32,21 @@ pub(crate) fn install() -> anyhow::Result<()> {
 pub(crate) fn install_browser() -> anyhow::Result<()> {
     install_missing(&BROWSER)
 }
+
+/// h2spec, installed in `target/tools` by Go; returns the path of its executable.
+pub(crate) fn h2spec() -> anyhow::Result<PathBuf> {
+    let folder = step::root().join("target/tools/bin");
+    let executable = folder.join("h2spec");
+    if !executable.exists() {
+        let mut install = Command::new("go");
+        install.env("GOBIN", &folder).args(["install", H2SPEC]);
+        step::run(&mut install)?;
+    }
+    Ok(executable)
+}
+
+/// The newest version that the Go proxy has.
+const H2SPEC: &str = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible";
 
 /// A program from crates.io in this version, installed in `target/tools`; returns the path of its
 /// executable.

@@ -78,6 +78,7 @@
 mod body;
 pub mod filter;
 pub mod h1;
+pub mod h2;
 mod lazy_timer;
 pub mod reactor_tick;
 pub mod scratch;

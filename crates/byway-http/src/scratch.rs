@@ -10,8 +10,10 @@ use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 
 use byway_h1::RequestParser;
+use byway_head::{RequestHead, ResponseHead};
 
 use crate::h1::ClientMessage;
+use crate::h2::KeptHead;
 
 /// How many of one kind a thread keeps at most.
 pub const KEPT: usize = 256;
@@ -97,6 +99,9 @@ macro_rules! recycle {
 }
 
 recycle!(RequestParser, |head| head.clear());
+recycle!(RequestHead, |head| head.clear());
+recycle!(ResponseHead, |head| head.clear());
+recycle!(KeptHead, |head| head.clear());
 recycle!(ClientMessage, |message| message.clear());
 recycle!(ScratchBytes, |bytes| {
     bytes.0.clear();

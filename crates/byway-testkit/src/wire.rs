@@ -110,6 +110,17 @@ impl Wire {
         self.unread.drain(..n).collect()
     }
 
+    /// Reads exactly `n` bytes; `None` if the stream ends before.
+    #[track_caller]
+    pub fn try_exactly(&mut self, n: usize) -> Option<Vec<u8>> {
+        while self.unread.len() < n {
+            if !self.more() {
+                return None;
+            }
+        }
+        Some(self.unread.drain(..n).collect())
+    }
+
     /// Reads exactly `n` bytes, piece by piece.
     #[track_caller]
     pub fn exactly_each(&mut self, n: u64, mut take: impl FnMut(&[u8])) {

@@ -8,6 +8,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use byway_http::h2::BufferBudget;
 use byway_relay::splice;
 use parking_lot::Mutex;
 use tokio::time::timeout;
@@ -627,6 +628,7 @@ fn context(
     let scope = workers.shared().child();
     let links = Arc::new(Links::new(Arc::clone(&engine), registry, scope));
     Ok(NodeContext {
+        http2_buffers: BufferBudget::default(),
         metrics: NodeContext::collectors(&engine, &links),
         engine,
         links,

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use byway_dial::{Broken, Pipe, Read, Stream};
 use byway_http::filter::MakeFilter;
+use byway_http::h2::BufferBudget;
 use byway_pool::{Acquired, Release};
 use byway_testkit::pipe::{self, CAPACITY_BYTES, Control, MemoryPipe};
 use tokio::runtime::Handle;
@@ -119,6 +120,7 @@ impl Bench {
         let engine = Arc::new(engine.unwrap());
         let links = Arc::new(Links::new(Arc::clone(&engine), registry, scope.clone()));
         let node = Arc::new(NodeContext {
+            http2_buffers: BufferBudget::default(),
             metrics: NodeContext::collectors(&engine, &links),
             engine,
             links,

@@ -54,11 +54,20 @@ impl<'p> ClientHandshake<'p> {
     pub fn write_fields(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
         out.extend_from_slice(b"Sec-WebSocket-Version: 13\r\n");
-        let key = str::from_utf8(self.key.as_bytes()).unwrap_or_default();
-        write_field(out, "Sec-WebSocket-Key", key);
+        write_field(out, "Sec-WebSocket-Key", self.key());
         if !self.protocols.is_empty() {
             write_field(out, "Sec-WebSocket-Protocol", &self.protocols.join(", "));
         }
+    }
+
+    /// The value of Sec-WebSocket-Key.
+    pub fn key(&self) -> &str {
+        str::from_utf8(self.key.as_bytes()).unwrap_or_default()
+    }
+
+    /// Whether this is the value of Sec-WebSocket-Accept that belongs to it.
+    pub fn accepts(&self, accept: &[u8]) -> bool {
+        AcceptKey::new(&self.key).as_str().as_bytes() == accept
     }
 
     /// Checks the response; the subprotocol that the server chose, if any.
@@ -83,8 +92,7 @@ impl<'p> ClientHandshake<'p> {
         if !lists(fields(), "Connection", "upgrade") {
             return Err(HandshakeError::Connection);
         }
-        let accept = AcceptKey::new(&self.key);
-        if only(fields(), "Sec-WebSocket-Accept") != Some(accept.as_str().as_bytes()) {
+        if !only(fields(), "Sec-WebSocket-Accept").is_some_and(|accept| self.accepts(accept)) {
             return Err(HandshakeError::Accept);
         }
         if elements(fields(), "Sec-WebSocket-Extensions")

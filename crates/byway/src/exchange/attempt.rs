@@ -28,6 +28,7 @@ use super::head::{self, ResponseRules};
 use super::next::Next;
 use super::retry::{Failed, Tries, is_repeatable};
 use super::upstream::Upstream;
+use super::websocket;
 use crate::fault::{Fault, Reason, Who, malformed};
 use crate::observe::timing::Phase;
 use crate::outbound::pooled::Destination;
@@ -101,6 +102,10 @@ impl<'a> Attempt<'a> {
                     record.status = status;
                     record.timing.enter(Phase::Transfer);
                 }
+            }
+            if matches!(status, 200..=299) && self.exchange.is_extended_connect() {
+                let detail = "the upstream did not change to the protocol of an extended CONNECT";
+                return Err(Fault::new(Who::Upstream, Reason::UpgradeIgnored, detail).into());
             }
             match status {
                 101 => return self.switch(upstream, slot, downstream),
@@ -345,13 +350,21 @@ impl<'a> Attempt<'a> {
             let detail = "the upstream answered 101 to a request that did not ask for this upgrade";
             return Err(Fault::new(Who::Upstream, Reason::UnaskedUpgrade, detail).into());
         };
+        if let Some(handshake) = self.exchange.websocket()
+            && !websocket::accepts(&handshake, &response)
+        {
+            let detail =
+                "the upstream answered 101 with a Sec-WebSocket-Accept of another handshake";
+            return Err(Fault::new(Who::Upstream, Reason::UnaskedUpgrade, detail).into());
+        }
         if !self.uploaded {
             let detail = "the upstream answered 101 before it had taken the whole request";
             return Err(Fault::new(Who::Upstream, Reason::PrematureUpgrade, detail).into());
         }
         downstream
             .write_head(Framed::None, |out| {
-                head::forward_switch(out, &response, protocol)
+                let version = self.exchange.request.version();
+                head::forward_switch(out, &response, protocol, version)
             })
             .map_err(|error| self.malformed_response(&error))?;
         let (stream, early) = upstream.into_tunnel();

@@ -1,15 +1,37 @@
 //! By version: what a side of an exchange does, by its version of HTTP.
 
-/// What a method does, in `by_version!(self.method(arguments), h1 => in HTTP/1)`. Without the second
-/// part, HTTP/1 has a method of the same name. Another version always has: so far that is the
-/// stream of a test.
+/// What a method does, in `by_version!(self.method(arguments), h1 => in HTTP/1, h2 => in HTTP/2)`. A
+/// part that is left out is the method of the same name of that version. The stream of a test
+/// always has one.
 macro_rules! by_version {
     ($self:ident.$method:ident($($argument:expr),*)) => {
         by_version!($self.$method($($argument),*), h1 => h1.$method($($argument),*))
     };
-    ($self:ident.$method:ident($($argument:expr),*), $h1:pat => $body:expr) => {
+    ($self:ident.$method:ident($($argument:expr),*), $h1:pat => $in_h1:expr) => {
+        by_version!(
+            $self.$method($($argument),*),
+            $h1 => $in_h1,
+            stream => stream.$method($($argument),*)
+        )
+    };
+    ($self:ident.$method:ident($($argument:expr),*), $h1:pat => $in_h1:expr, $h2:pat => $in_h2:expr) => {
         match $self {
-            Self::H1($h1) => $body,
+            Self::H1($h1) => $in_h1,
+            Self::H2($h2) => $in_h2,
+            #[cfg(test)]
+            Self::Double(stream) => stream.$method($($argument),*),
+        }
+    };
+}
+
+/// The same for an upstream, which speaks HTTP/1.
+macro_rules! by_upstream_version {
+    ($self:ident.$method:ident($($argument:expr),*)) => {
+        by_upstream_version!($self.$method($($argument),*), h1 => h1.$method($($argument),*))
+    };
+    ($self:ident.$method:ident($($argument:expr),*), $h1:pat => $in_h1:expr) => {
+        match $self {
+            Self::H1($h1) => $in_h1,
             #[cfg(test)]
             Self::Double(stream) => stream.$method($($argument),*),
         }

@@ -12,6 +12,7 @@ use byway_dial::{Broken, Pipe, Read};
 use byway_h1::HeadWriter;
 use byway_head::{Framed, Limits, Malformed};
 use byway_http::h1::{Conn, H1Reading, H1Sink, H1Source, H1Writing, Mark};
+use byway_http::h2::H2Stream;
 use byway_http::{BodyError, Sink};
 use byway_relay::Outflow;
 
@@ -24,6 +25,8 @@ use super::upstream::Upstream;
 pub enum Downstream<'a> {
     /// A connection of HTTP/1.
     H1(H1Downstream<'a>),
+    /// A stream of HTTP/2.
+    H2(&'a mut H2Stream),
     /// A stream in a test.
     #[cfg(test)]
     Double(Box<super::double::DoubleStream>),
@@ -65,6 +68,12 @@ impl<'a> Downstream<'a> {
         })
     }
 
+    /// A stream of HTTP/2. What it receives is the body of a request, which is framed like this.
+    pub fn h2(stream: &'a mut H2Stream, framed: Framed) -> Self {
+        stream.expect(framed);
+        Self::H2(stream)
+    }
+
     /// Reads until this many bytes of the body have arrived. Fails if the client closes before.
     pub fn poll_gathered(
         &mut self,
@@ -82,9 +91,9 @@ impl<'a> Downstream<'a> {
         })
     }
 
-    /// Whether bytes have arrived that are not used yet.
+    /// Whether bytes have arrived that are not used yet and may be another request.
     pub fn has_unread(&self) -> bool {
-        by_version!(self.has_unread(), h1 => !h1.conn.unread().is_empty())
+        by_version!(self.has_unread(), h1 => !h1.conn.unread().is_empty(), _ => false)
     }
 
     /// Ready once the client has reset its connection or stream.
@@ -100,7 +109,7 @@ impl<'a> Downstream<'a> {
             {
                 h1.conn.send_through(outflow);
             }
-        })
+        }, stream => stream.send_through(outflow))
     }
 
     /// Whether it sends through an outflow.
@@ -122,12 +131,16 @@ impl<'a> Downstream<'a> {
             h1.response.begin(framed);
             h1.conn
                 .try_queue(|out| write(&mut Head::H1(HeadWriter(out))))
-        })
+        }, stream => stream.write_head(|head| write(&mut Head::H2(head))))
     }
 
     /// Queues a whole body.
     pub fn queue_body(&mut self, data: &[u8]) {
-        by_version!(self.queue_body(data), h1 => queue_body(&mut h1.sink(), data))
+        by_version!(
+            self.queue_body(data),
+            h1 => queue_body(&mut h1.sink(), data),
+            stream => queue_body(*stream, data)
+        )
     }
 
     /// Passes on the body of the request.
@@ -139,7 +152,8 @@ impl<'a> Downstream<'a> {
     ) -> Poll<Result<(), BodyError>> {
         by_version!(
             self.poll_upload(cx, transfer, upstream),
-            h1 => upstream.poll_upload_from(cx, transfer, &mut h1.source())
+            h1 => upstream.poll_upload_from(cx, transfer, &mut h1.source()),
+            stream => upstream.poll_upload_from(cx, transfer, *stream)
         )
     }
 
@@ -152,7 +166,8 @@ impl<'a> Downstream<'a> {
     ) -> Poll<Result<(), BodyError>> {
         by_version!(
             self.poll_download(cx, transfer, upstream),
-            h1 => upstream.poll_download_to(cx, transfer, &mut h1.sink())
+            h1 => upstream.poll_download_to(cx, transfer, &mut h1.sink()),
+            stream => upstream.poll_download_to(cx, transfer, *stream)
         )
     }
 

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use byway_head::{Framed, HeadOut, Request};
 use byway_http::filter::MakeFilter;
 use byway_pool::{Client, Pool};
+use byway_ws::handshake::ClientHandshake;
 use tokio::time::Instant;
 
 use super::body::BodyTransfer;
 use super::head::{self, RequestRules};
 use super::retry::{Failed, Tries, is_repeatable, kept_bytes};
+use super::websocket;
 use crate::config::{HostMode, LimitsPlan};
 use crate::fault::{Fault, Who, malformed};
 use crate::observe::counters::Counters;
@@ -146,8 +148,11 @@ impl ExchangeRequest<'_> {
     }
 
     /// The protocol to upgrade to: not together with a body, and never h2c (its requests would
-    /// bypass every check here).
+    /// bypass every check here). An egress upgrades no extended CONNECT: programs use CONNECT there.
     pub(super) fn upgrade(&self) -> Option<&[u8]> {
+        if self.request.version().has_streams() && self.forwarded.is_none() {
+            return None;
+        }
         let protocol = self.request.upgrade()?;
         let h2c = protocol
             .split(|b| *b == b',')
@@ -161,6 +166,17 @@ impl ExchangeRequest<'_> {
         requested
             .split(|b| *b == b',')
             .any(|one| one.trim_ascii().eq_ignore_ascii_case(protocol))
+    }
+
+    /// The handshake that is made for a client that begins a WebSocket by an extended CONNECT.
+    pub(super) fn websocket(&self) -> Option<ClientHandshake<'static>> {
+        websocket::handshake(&self.request, self.forwarded?.request_id)
+    }
+
+    /// Whether the request is an extended CONNECT, whose client takes any 2xx for the beginning of a
+    /// tunnel.
+    pub(super) fn is_extended_connect(&self) -> bool {
+        self.request.version().has_streams() && self.request.upgrade().is_some()
     }
 
     pub(super) fn write_request(
@@ -178,7 +194,9 @@ impl ExchangeRequest<'_> {
             true => own.or(requested),
             false => requested.or(own),
         };
+        let handshake = self.websocket();
         let rules = RequestRules {
+            websocket_key: handshake.as_ref().map(ClientHandshake::key),
             target: self.target,
             host: host.unwrap_or_default(),
             forwarded: self.forwarded.copied(),

@@ -15,7 +15,7 @@ use byway_head::{
 use byway_http::filter::BodyFilter;
 
 use super::connection_options::ConnectionOptions;
-use super::{date, max_forwards};
+use super::{date, max_forwards, websocket};
 
 /// The name of this proxy in Via and Proxy-Status.
 pub const PSEUDONYM: &str = "byway";
@@ -84,6 +84,8 @@ pub struct RequestRules<'a> {
     pub forwarded: Option<Forwarded<'a>>,
     /// The protocol to upgrade to, if the request names one that is allowed.
     pub upgrade: Option<&'a [u8]>,
+    /// The key of a WebSocket whose client sends none.
+    pub websocket_key: Option<&'a str>,
 }
 
 /// Writes the request head for the upstream.
@@ -111,6 +113,7 @@ pub fn forward_request(
         let dropped = is_hop_by_hop(field.name)
             || is_framing(field.name)
             || field.name.eq_ignore_ascii_case(b"Host")
+            || (rules.websocket_key.is_some() && websocket::is_of_handshake(field.name))
             || listed
                 .as_ref()
                 .is_some_and(|listed| listed.drops(field.name));
@@ -127,6 +130,9 @@ pub fn forward_request(
     }
     write_via(out, request.version())?;
     out.framing(request.framing());
+    if let Some(key) = rules.websocket_key {
+        out.field(b"Sec-WebSocket-Key", key.as_bytes())?;
+    }
     if let Some(protocol) = rules.upgrade {
         out.upgrade(protocol)?;
     }
@@ -247,7 +253,7 @@ pub fn forward_interim(out: &mut impl HeadOut, response: &Response<'_>) -> Resul
     Ok(())
 }
 
-/// Writes the 101 that turns the connection into a tunnel.
+/// Writes the 101 that turns the connection, or a stream of it, into a tunnel.
 ///
 /// # Errors
 /// When a field cannot be written as it is.
@@ -255,9 +261,12 @@ pub fn forward_switch(
     out: &mut impl HeadOut,
     response: &Response<'_>,
     protocol: &[u8],
+    downstream: Version,
 ) -> Result<(), Malformed> {
     out.response(101, response.reason())?;
-    end_to_end_fields(out, response)?;
+    end_to_end_fields_but(out, response, |name| {
+        downstream.has_streams() && websocket::is_of_handshake(name)
+    })?;
     write_via(out, response.version())?;
     out.upgrade(protocol)?;
     out.end();
@@ -265,11 +274,20 @@ pub fn forward_switch(
 }
 
 fn end_to_end_fields(out: &mut impl HeadOut, response: &Response<'_>) -> Result<(), Malformed> {
+    end_to_end_fields_but(out, response, |_| false)
+}
+
+fn end_to_end_fields_but(
+    out: &mut impl HeadOut,
+    response: &Response<'_>,
+    is_left_out: impl Fn(&[u8]) -> bool,
+) -> Result<(), Malformed> {
     let listed = ConnectionOptions::in_response(response);
     for line in response.lines() {
         let name = line.field().name;
         let dropped = is_hop_by_hop(name)
             || is_framing(name)
+            || is_left_out(name)
             || listed.as_ref().is_some_and(|listed| listed.drops(name));
         if !dropped {
             out.line(line)?;

@@ -2,11 +2,14 @@
 
 use byway_h1::HeadWriter;
 use byway_head::{Framed, HeadOut, Line, Malformed};
+use byway_http::h2::KeptHead;
 
 /// The head of one message in progress, on a connection or stream of any version.
 pub enum Head<'a> {
     /// HTTP/1.
     H1(HeadWriter<'a>),
+    /// HTTP/2.
+    H2(&'a mut KeptHead),
     /// A stream in a test.
     #[cfg(test)]
     Double(super::double::DoubleHead<'a>),

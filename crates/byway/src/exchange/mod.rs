@@ -40,6 +40,7 @@ pub mod replay;
 pub mod request_id;
 pub mod retry;
 pub mod upstream;
+mod websocket;
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,11 @@ use crate::fault::{Fault, Reason, Who};
 /// The first line of an HTTP/2 client with prior knowledge (RFC 9113 section 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
+/// Whether HTTP/2 begins here, with prior knowledge.
+pub fn is_http2(unread: &[u8]) -> bool {
+    unread.starts_with(HTTP2_PREFACE)
+}
+
 /// The fault for a client that does not speak HTTP/1.
 pub fn in_request(unread: &[u8]) -> Option<Fault> {
     if is_tls(unread, TLS_HANDSHAKE) {
@@ -16,8 +21,8 @@ pub fn in_request(unread: &[u8]) -> Option<Fault> {
                       https://, or put a server that ends TLS in front";
         return Some(Fault::new(Who::Downstream, Reason::TlsAtPlainPort, detail));
     }
-    if unread.starts_with(HTTP2_PREFACE) {
-        let detail = "this port speaks HTTP/1.1, and the client began with HTTP/2 (prior knowledge): make it use HTTP/1.1";
+    if is_http2(unread) {
+        let detail = "the client began with HTTP/2 (prior knowledge) after requests of HTTP/1: it needs a connection of its own";
         return Some(Fault::new(Who::Downstream, Reason::HttpVersion, detail));
     }
     if matches!(unread, [5, 1..=255, _, ..] | [4, 1 | 2, _, ..]) {

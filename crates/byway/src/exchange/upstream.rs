@@ -43,12 +43,12 @@ impl Upstream {
 
     /// Whether an earlier request used the connection.
     pub fn reused(&self) -> bool {
-        by_version!(self.reused(), h1 => h1.lease.reused())
+        by_upstream_version!(self.reused(), h1 => h1.lease.reused())
     }
 
     /// Where its requests are reported.
     pub fn reports(&self) -> Option<&Arc<Reports>> {
-        by_version!(self.reports(), h1 => h1.lease.reports.as_ref())
+        by_upstream_version!(self.reports(), h1 => h1.lease.reports.as_ref())
     }
 
     /// Queues the request head that `write` writes, or nothing of it if that fails. A body framed
@@ -61,7 +61,7 @@ impl Upstream {
         framed: Framed,
         write: impl FnOnce(&mut Head<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        by_version!(
+        by_upstream_version!(
             self.write_head(framed, write),
             h1 => h1.write_head(framed, |head| write(&mut Head::H1(head)))
         )
@@ -72,7 +72,7 @@ impl Upstream {
     /// # Errors
     /// If a trailer cannot be written.
     pub fn start_over(&mut self, upload: &mut BodyTransfer) -> Result<(), Malformed> {
-        by_version!(self.start_over(upload), h1 => upload.start_over(&mut h1.sink()))
+        by_upstream_version!(self.start_over(upload), h1 => upload.start_over(&mut h1.sink()))
     }
 
     /// Passes on the body of the request.
@@ -82,7 +82,7 @@ impl Upstream {
         transfer: &mut BodyTransfer,
         from: &mut impl Source,
     ) -> Poll<Result<(), BodyError>> {
-        by_version!(
+        by_upstream_version!(
             self.poll_upload_from(cx, transfer, from),
             h1 => transfer.poll(cx, from, &mut h1.sink())
         )
@@ -95,7 +95,7 @@ impl Upstream {
         transfer: &mut BodyTransfer,
         to: &mut impl Sink,
     ) -> Poll<Result<(), BodyError>> {
-        by_version!(
+        by_upstream_version!(
             self.poll_download_to(cx, transfer, to),
             h1 => transfer.poll(cx, &mut h1.source(), to)
         )
@@ -109,7 +109,7 @@ impl Upstream {
         limits: &Limits,
         exposed: bool,
     ) -> Poll<Result<(), HeadError<Fault>>> {
-        by_version!(
+        by_upstream_version!(
             self.poll_head(cx, limits, exposed),
             h1 => h1.poll_head(cx, limits, |unread| other_protocol::in_response(unread, exposed))
         )
@@ -117,12 +117,12 @@ impl Upstream {
 
     /// Whether a part of the next head has arrived.
     pub fn has_partial_head(&self) -> bool {
-        by_version!(self.has_partial_head())
+        by_upstream_version!(self.has_partial_head())
     }
 
     /// The response whose head was read last.
     pub fn response(&self) -> Response<'_> {
-        by_version!(self.response())
+        by_upstream_version!(self.response())
     }
 
     /// Continues after an interim response: the next head follows it.
@@ -130,30 +130,30 @@ impl Upstream {
     /// # Errors
     /// If there were too many.
     pub fn pass_interim(&mut self) -> Result<(), EndlessInterim> {
-        by_version!(self.pass_interim())
+        by_upstream_version!(self.pass_interim())
     }
 
     /// Continues after a final response head: a body framed like this follows it.
     pub fn begin_body(&mut self, framed: Framed, limits: &Limits) {
-        by_version!(self.begin_body(framed, limits), h1 => {
+        by_upstream_version!(self.begin_body(framed, limits), h1 => {
             let _ = h1.begin_body(framed, limits, Some(HintLimits::default()));
         })
     }
 
     /// Bytes that the connection or stream has taken. Never decreases.
     pub fn sent_bytes(&self) -> u64 {
-        by_version!(self.sent_bytes(), h1 => h1.lease.sent_bytes())
+        by_upstream_version!(self.sent_bytes(), h1 => h1.lease.sent_bytes())
     }
 
     /// How far the request got.
     pub fn outcome(&self) -> Outcome {
-        by_version!(self.outcome())
+        by_upstream_version!(self.outcome())
     }
 
     /// Ready once the pool needs the connection for another client; `moved` is the progress of this
     /// one, if it is waited for.
     pub fn poll_recalled(&mut self, cx: &Context<'_>, moved: Option<u64>) -> Poll<()> {
-        by_version!(self.poll_recalled(cx, moved), h1 => h1.lease.poll_recalled(cx, moved))
+        by_upstream_version!(self.poll_recalled(cx, moved), h1 => h1.lease.poll_recalled(cx, moved))
     }
 
     /// Returns the connection to the pool after a whole response; closes it if something of either
@@ -163,7 +163,7 @@ impl Upstream {
     /// A stream of a link that no other request of this kind may use ends in order: idle ones would
     /// take the memory that the streams of a link share.
     pub fn settle(self, sent: bool) {
-        by_version!(self.settle(sent), mut h1 => match h1.kept() {
+        by_upstream_version!(self.settle(sent), mut h1 => match h1.kept() {
             Ok(idle) if sent && !h1.lease.one_exchange => h1.lease.release(Release::Keep { idle }),
             _ => {
                 if sent {
@@ -177,7 +177,7 @@ impl Upstream {
     /// Drops a response that is not passed on, after its head. Keeps the connection if the whole
     /// response came with its head, and never waits for the rest: a new connection costs less.
     pub fn discard(self, framed: Framed, limits: &Limits) {
-        by_version!(self.discard(framed, limits), mut h1 => {
+        by_upstream_version!(self.discard(framed, limits), mut h1 => {
             let _ = h1.begin_body(framed, limits, Some(HintLimits::default()));
             let release = match (h1.skip_body(), h1.kept()) {
                 (true, Ok(idle)) if !h1.lease.one_exchange => Release::Keep { idle },
@@ -190,6 +190,6 @@ impl Upstream {
     /// The connection after a 101, which is no longer HTTP, and what was read after the head. It
     /// leaves the pool: from here on it counts only against the limit of upgraded connections.
     pub fn into_tunnel(self) -> (Stream, Vec<u8>) {
-        by_version!(self.into_tunnel(), h1 => h1.leave_http().detach().0.http.into_parts())
+        by_upstream_version!(self.into_tunnel(), h1 => h1.leave_http().detach().0.http.into_parts())
     }
 }

@@ -4,6 +4,7 @@
 //! Never: a word that changes, as logs, metrics and nodes of other versions have it.
 
 use byway_dial::socks::ReplyCode;
+use byway_http::h2::ErrorCode;
 use byway_link::Code;
 
 use super::Who;
@@ -19,14 +20,17 @@ pub struct Answer {
     pub link: Code,
     /// The error type of the Proxy-Status field (RFC 9209 section 2.3).
     pub proxy_status: &'static str,
+    /// The code that a stream of HTTP/2 is reset with, if its response was cut or cannot be sent.
+    pub http2: ErrorCode,
 }
 
 /// For each list of reasons, the sides that can cause them, each with its answers: HTTP status,
-/// SOCKS5 reply, link code, Proxy-Status. Then for each reason its meaning and its word.
+/// SOCKS5 reply, link code, Proxy-Status, code of HTTP/2. Then for each reason its meaning and its
+/// word.
 /// `docs/reasons.md` has the same meanings.
 macro_rules! reasons {
     ($(
-        [$($($who:ident)+: $status:literal $socks5:ident $link:ident $proxy_status:literal),*] {
+        [$($($who:ident)+: $status:literal $socks5:ident $link:ident $proxy_status:literal $http2:ident),*] {
             $($(#[doc = $meaning:literal])+ $reason:ident = $word:literal,)+
         }
     )+) => {
@@ -63,6 +67,7 @@ macro_rules! reasons {
                         socks5: ReplyCode::$socks5,
                         link: Code::$link,
                         proxy_status: $proxy_status,
+                        http2: ErrorCode::$http2,
                     }),)+)*],)+
                 }
             }
@@ -79,7 +84,7 @@ reasons! {
         Other = "other",
     }
     // Deadlines.
-    [Downstream: 408 GeneralFailure Protocol "http_request_error"] {
+    [Downstream: 408 GeneralFailure Protocol "http_request_error" CANCEL] {
         /// a SOCKS handshake was not complete in time; `limits.handshake_timeout`. There is no
         /// response
         Handshake = "handshake",
@@ -90,8 +95,8 @@ reasons! {
         /// a response was read too slowly, and is truncated; `limits.min_rate`
         ResponseRate = "response-rate",
     }
-    [Downstream: 408 GeneralFailure Protocol "http_request_error",
-     Upstream: 504 HostUnreachable Timeout "http_response_timeout"] {
+    [Downstream: 408 GeneralFailure Protocol "http_request_error" CANCEL,
+     Upstream: 504 HostUnreachable Timeout "http_response_timeout" INTERNAL_ERROR] {
         /// a request's body stalled: the client did not send it, or the upstream did not take it;
         /// `limits.body_progress`
         RequestBody = "request-body",
@@ -99,41 +104,41 @@ reasons! {
         /// `limits.body_progress`
         ResponseBody = "response-body",
     }
-    [Upstream: 504 HostUnreachable Timeout "dns_timeout"] {
+    [Upstream: 504 HostUnreachable Timeout "dns_timeout" INTERNAL_ERROR] {
         /// a name look-up got no answer within 5 s
         Resolve = "resolve",
     }
-    [Upstream: 504 HostUnreachable Timeout "connection_timeout"] {
+    [Upstream: 504 HostUnreachable Timeout "connection_timeout" INTERNAL_ERROR] {
         /// the connection to the upstream was not open in time; `dial.connect_timeout`
         Connect = "connect",
     }
-    [Upstream: 504 HostUnreachable Timeout "http_response_timeout"] {
+    [Upstream: 504 HostUnreachable Timeout "http_response_timeout" INTERNAL_ERROR] {
         /// the upstream had the request, or had started its response head, and did not complete
         /// that head; or it sent neither a `100 Continue` nor a response to a client that waits for
         /// it; `limits.first_byte`
         FirstByte = "first-byte",
     }
-    [Link: 503 GeneralFailure Lost "http_request_error"] {
+    [Link: 503 GeneralFailure Lost "http_request_error" INTERNAL_ERROR] {
         /// the agent of an exposed service did not come back in time; `link.park`
         Parked = "parked",
     }
     // Limits.
-    [Downstream: 431 GeneralFailure Protocol "http_request_error",
-     Upstream: 502 ConnectionRefused Broken "http_response_header_section_size"] {
+    [Downstream: 431 GeneralFailure Protocol "http_request_error" PROTOCOL_ERROR,
+     Upstream: 502 ConnectionRefused Broken "http_response_header_section_size" INTERNAL_ERROR] {
         /// more bytes of head or trailers than allowed; `limits.head_bytes`
         HeadTooLarge = "head-too-large",
         /// more fields than allowed; `limits.head_fields`
         TooManyFields = "too-many-fields",
     }
-    [Downstream: 414 GeneralFailure Protocol "http_request_error"] {
+    [Downstream: 414 GeneralFailure Protocol "http_request_error" PROTOCOL_ERROR] {
         /// a request target of more than 16 KiB
         TargetTooLarge = "target-too-large",
     }
-    [Downstream: 413 GeneralFailure Protocol "http_request_error"] {
+    [Downstream: 413 GeneralFailure Protocol "http_request_error" CANCEL] {
         /// a longer body than allowed; `max_body`
         BodyTooLarge = "body-too-large",
     }
-    [Us: 503 GeneralFailure Busy "connection_limit_reached"] {
+    [Us: 503 GeneralFailure Busy "connection_limit_reached" INTERNAL_ERROR] {
         /// the queue for connections is full, and the client or the upstream has its share of it;
         /// `pool.queue`
         QueueFull = "queue-full",
@@ -155,11 +160,11 @@ reasons! {
         /// machine
         Descriptors = "descriptors",
     }
-    [Us: 503 GeneralFailure Busy "proxy_internal_error"] {
+    [Us: 503 GeneralFailure Busy "proxy_internal_error" INTERNAL_ERROR] {
         /// this node is stopping
         Draining = "draining",
     }
-    [Us Link: 503 GeneralFailure Busy "connection_limit_reached"] {
+    [Us Link: 503 GeneralFailure Busy "connection_limit_reached" INTERNAL_ERROR] {
         /// other clients waited for the upstream, and this client held more than its share of the
         /// connections to it, one of which waited for bytes of its request body (also before a `100
         /// Continue`) or for the client to read a response; or the queue was full, and this client
@@ -167,7 +172,7 @@ reasons! {
         /// visitors that wait for an agent (`link.parked`)
         ClientShare = "client-share",
     }
-    [Link: 503 GeneralFailure Busy "connection_limit_reached"] {
+    [Link: 503 GeneralFailure Busy "connection_limit_reached" INTERNAL_ERROR] {
         /// the most visitors allowed wait for an agent, and the client has its share of the slots;
         /// `link.parked`
         ParkedFull = "parked-full",
@@ -175,58 +180,58 @@ reasons! {
         FarSideBusy = "far-side-busy",
     }
     // Decisions.
-    [Downstream Us: 404 NotAllowed NotFound "destination_not_found"] {
+    [Downstream Us: 404 NotAllowed NotFound "destination_not_found" CANCEL] {
         /// no route matches, or the service does not exist
         NoRoute = "no-route",
     }
-    [Downstream: 403 NotAllowed Denied "destination_ip_prohibited"] {
+    [Downstream: 403 NotAllowed Denied "destination_ip_prohibited" CANCEL] {
         /// policy refuses the target
         Denied = "denied",
     }
-    [Downstream: 407 NotAllowed Protocol "http_request_denied"] {
+    [Downstream: 407 NotAllowed Protocol "http_request_denied" CANCEL] {
         /// credentials are missing or wrong
         Unauthorized = "unauthorized",
     }
-    [Downstream: 405 GeneralFailure Protocol "http_request_error"] {
+    [Downstream: 405 GeneralFailure Protocol "http_request_error" CANCEL] {
         /// CONNECT on an edge; TRACE with `Max-Forwards: 0`
         MethodNotAllowed = "method-not-allowed",
     }
-    [Downstream: 508 GeneralFailure Broken "proxy_loop_detected"] {
+    [Downstream: 508 GeneralFailure Broken "proxy_loop_detected" CANCEL] {
         /// the request has passed this node 16 times
         Loop = "loop",
     }
-    [Downstream: 421 GeneralFailure Protocol "http_request_error"] {
+    [Downstream: 421 GeneralFailure Protocol "http_request_error" CANCEL] {
         /// a target of another scheme than `http:`, in clear text, and not from one of
         /// `trusted_proxies`
         Misdirected = "misdirected",
     }
     // Upstreams, links and this node.
-    [Upstream: 502 HostUnreachable Unreachable "dns_error"] {
+    [Upstream: 502 HostUnreachable Unreachable "dns_error" INTERNAL_ERROR] {
         /// the name has no address
         NameNotFound = "name-not-found",
     }
-    [Upstream: 502 NetworkUnreachable Unreachable "destination_ip_unroutable"] {
+    [Upstream: 502 NetworkUnreachable Unreachable "destination_ip_unroutable" INTERNAL_ERROR] {
         /// no route to the address
         Unreachable = "unreachable",
     }
-    [Upstream: 502 ConnectionRefused Refused "connection_refused"] {
+    [Upstream: 502 ConnectionRefused Refused "connection_refused" INTERNAL_ERROR] {
         /// the target refused the connection
         Refused = "refused",
     }
-    [Upstream: 502 ConnectionRefused Broken "tls_protocol_error"] {
+    [Upstream: 502 ConnectionRefused Broken "tls_protocol_error" INTERNAL_ERROR] {
         /// TLS with the upstream failed
         Tls = "tls",
     }
-    [Upstream: 502 ConnectionRefused Broken "connection_terminated",
-     Downstream: 408 GeneralFailure Protocol "http_request_error"] {
+    [Upstream: 502 ConnectionRefused Broken "connection_terminated" INTERNAL_ERROR,
+     Downstream: 408 GeneralFailure Protocol "http_request_error" CANCEL] {
         /// a side closed or reset too early
         ClosedEarly = "closed-early",
     }
-    [Link: 502 GeneralFailure Lost "destination_unavailable"] {
+    [Link: 502 GeneralFailure Lost "destination_unavailable" INTERNAL_ERROR] {
         /// the link between two nodes was lost
         LinkLost = "link-lost",
     }
-    [Us: 500 GeneralFailure Broken "proxy_internal_error"] {
+    [Us: 500 GeneralFailure Broken "proxy_internal_error" INTERNAL_ERROR] {
         /// an internal error
         Internal = "internal",
     }
@@ -244,12 +249,13 @@ reasons! {
         Error = "error",
     }
     // What is not supported.
-    [Downstream: 505 GeneralFailure Broken "http_request_error",
-     Upstream: 502 ConnectionRefused Broken "http_protocol_error"] {
-        /// another version than HTTP/1.0 and 1.1, such as HTTP/2 with prior knowledge
+    [Downstream: 505 GeneralFailure Broken "http_request_error" CANCEL,
+     Upstream: 502 ConnectionRefused Broken "http_protocol_error" INTERNAL_ERROR] {
+        /// another version than HTTP/1.0 and 1.1 in the first line of a message, or HTTP/2 after
+        /// requests of HTTP/1 on the same connection
         HttpVersion = "http-version",
     }
-    [Downstream: 501 CommandNotSupported Broken "http_request_error"] {
+    [Downstream: 501 CommandNotSupported Broken "http_request_error" CANCEL] {
         /// an unsupported transfer coding
         CodingUnknown = "coding-unknown",
         /// a method that is too long
@@ -259,13 +265,13 @@ reasons! {
         /// a network that links do not carry: only TCP is carried
         Network = "network",
     }
-    [Downstream: 501 AddressTypeNotSupported Broken "http_request_error"] {
+    [Downstream: 501 AddressTypeNotSupported Broken "http_request_error" CANCEL] {
         /// an address type that SOCKS does not have
         SocksAddressType = "socks-address-type",
     }
     // Malformed messages.
-    [Downstream: 400 GeneralFailure Protocol "http_request_error",
-     Upstream: 502 ConnectionRefused Broken "http_protocol_error"] {
+    [Downstream: 400 GeneralFailure Protocol "http_request_error" PROTOCOL_ERROR,
+     Upstream: 502 ConnectionRefused Broken "http_protocol_error" INTERNAL_ERROR] {
         /// a CR without its LF
         BareCr = "bare-cr",
         /// an LF without its CR
@@ -290,6 +296,20 @@ reasons! {
         CodingOnHttp10 = "coding-on-http10",
         /// two Transfer-Encoding fields
         CodingRepeated = "coding-repeated",
+        /// a field about the connection, which only HTTP/1 has, in HTTP/2 or HTTP/3
+        ConnectionField = "connection-field",
+        /// a pseudo-header after a regular field
+        PseudoAfterField = "pseudo-after-field",
+        /// a pseudo-header that the message must have is missing or empty
+        PseudoMissing = "pseudo-missing",
+        /// a pseudo-header twice
+        PseudoRepeated = "pseudo-repeated",
+        /// a pseudo-header that is not defined for the message
+        PseudoUnknown = "pseudo-unknown",
+        /// a TE other than `trailers` in HTTP/2 or HTTP/3
+        TeUnsupported = "te-unsupported",
+        /// white space around a field value in HTTP/2 or HTTP/3
+        ValueSpace = "value-space",
         /// a field without a colon
         ColonMissing = "colon-missing",
         /// a space before the first field
@@ -317,7 +337,7 @@ reasons! {
         /// an HTTP version that cannot be read
         VersionInvalid = "version-invalid",
     }
-    [Downstream: 400 GeneralFailure Protocol "http_request_error"] {
+    [Downstream: 400 GeneralFailure Protocol "http_request_error" PROTOCOL_ERROR] {
         /// an absolute target of another scheme than http, at an egress
         AbsoluteScheme = "absolute-scheme",
         /// a path that an origin might read differently: `..`, `%2e%2e`, `\`, `%00`
@@ -348,6 +368,14 @@ reasons! {
         ExtraSpace = "extra-space",
         /// the node at the other end of a link found the request malformed
         FarSide = "far-side",
+        /// Host and `:authority` differ
+        HostDiffers = "host-differs",
+        /// a `:protocol` that is not a token
+        ProtocolInvalid = "protocol-invalid",
+        /// a pseudo-header that the request must not have, such as `:path` with CONNECT
+        PseudoUnexpected = "pseudo-unexpected",
+        /// a `:scheme` that is neither `http` nor `https`
+        SchemeUnknown = "scheme-unknown",
         /// a Host that is not valid
         HostInvalid = "host-invalid",
         /// HTTP/1.1 without a Host
@@ -375,11 +403,13 @@ reasons! {
         /// a request line without a version
         VersionMissing = "version-missing",
     }
-    [Upstream: 502 ConnectionRefused Broken "http_protocol_error"] {
+    [Upstream: 502 ConnectionRefused Broken "http_protocol_error" INTERNAL_ERROR] {
         /// a transfer coding that was not requested
         CodingUnasked = "coding-unasked",
         /// 64 interim responses and no final one
         EndlessInterim = "endless-interim",
+        /// an interim response that is 101 or ends its stream, in HTTP/2 or HTTP/3
+        InterimInvalid = "interim-invalid",
         /// 101 before the upstream had received the whole request
         PrematureUpgrade = "premature-upgrade",
         /// a byte that no reason phrase may hold
@@ -388,12 +418,15 @@ reasons! {
         StatusCode = "status-code",
         /// 101 to a request that did not request this upgrade
         UnaskedUpgrade = "unasked-upgrade",
+        /// a final response that is a success to an extended CONNECT, whose client would take it for
+        /// the beginning of a tunnel
+        UpgradeIgnored = "upgrade-ignored",
         /// the upstream speaks HTTP/2 only: use a port that speaks HTTP/1.1
         UpstreamSpeaksHttp2 = "upstream-speaks-http2",
         /// plain HTTP was sent to an upstream that speaks TLS: write `https://` in front of it
         UpstreamSpeaksTls = "upstream-speaks-tls",
     }
-    [Link: 502 GeneralFailure Broken "http_protocol_error"] {
+    [Link: 502 GeneralFailure Broken "http_protocol_error" INTERNAL_ERROR] {
         /// the node at the other end of a link sent a reply that cannot be read
         LinkAnswer = "link-answer",
     }
@@ -437,6 +470,7 @@ impl Reason {
 
 /// The answer to what should not have happened.
 const INTERNAL_ERROR: Answer = Answer {
+    http2: ErrorCode::INTERNAL_ERROR,
     status: 500,
     socks5: ReplyCode::GeneralFailure,
     link: Code::Broken,

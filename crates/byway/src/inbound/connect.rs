@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use byway_dial::Target;
 use byway_dial::target::{parse_port, split_port};
-use byway_head::{Framed, Request, TargetForm};
+use byway_head::{Framed, Request, Scheme, TargetForm};
 
 use crate::exchange::answer;
 use crate::exchange::client_gone::unless_gone;
@@ -33,6 +33,10 @@ pub fn target(request: &Request<'_>) -> Result<Target, Fault> {
         TargetForm::Absolute {
             scheme, authority, ..
         } if scheme.eq_ignore_ascii_case(b"http") => authority,
+        // With pseudo-headers an absolute target is in parts.
+        TargetForm::Origin | TargetForm::Asterisk if request.scheme() == Some(Scheme::Http) => {
+            request.host().unwrap_or_default()
+        }
         TargetForm::Absolute { .. } => {
             return Err(bad(
                 Reason::AbsoluteScheme,

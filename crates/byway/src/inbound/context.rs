@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use byway_dial::Stream;
 use byway_http::filter::MakeFilter;
+use byway_http::h2::BufferBudget;
 use byway_pool::Pool;
 
 use super::admission::Admission;
@@ -39,6 +40,8 @@ pub struct NodeContext {
     pub scopes: Vec<Scope>,
     /// The public ports of exposed services.
     pub ports: OpenPorts,
+    /// What all connections of HTTP/2 hold of bodies that are not passed on.
+    pub http2_buffers: BufferBudget,
     /// What a `[metrics]` listener prints.
     pub metrics: MetricsRegistry,
 }

@@ -145,6 +145,10 @@ counters! {
         auth_failures: "byway_auth_failures_total",
         /// Malformed requests.
         malformed_requests: "byway_malformed_requests_total",
+        /// Connections on which HTTP/2 was spoken.
+        http2_connections: "byway_http2_connections_total",
+        /// Connections closed since the client broke the rules of HTTP/2, or cost too much.
+        http2_errors: "byway_http2_errors_total",
         /// Malformed responses.
         malformed_responses: "byway_malformed_responses_total",
         /// Malformed SOCKS handshakes, and first bytes of an unknown protocol.

@@ -21,6 +21,8 @@ pub struct LogLimits {
     faults: Box<[LogLimit]>,
     /// Request heads that cannot be parsed.
     pub malformed_requests: LogLimit,
+    /// Connections closed for an error of HTTP/2.
+    pub http2_errors: LogLimit,
     /// SOCKS handshakes that cannot be parsed, and first bytes of an unknown protocol.
     pub malformed_handshakes: LogLimit,
     /// Connections refused because their peer has too many.
@@ -62,6 +64,7 @@ impl Default for LogLimits {
         Self {
             faults,
             malformed_requests: LogLimit::default(),
+            http2_errors: LogLimit::default(),
             malformed_handshakes: LogLimit::default(),
             refused_per_peer: LogLimit::default(),
             accept_errors: LogLimit::default(),

@@ -294,8 +294,8 @@ pub(crate) const CASES: &[Case] = &[
         must: Must::ForwardOrRefuse(&[], &[]),
     },
     Case {
-        section: "9113 3.4", name: "the preface of HTTP/2",
-        request: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        section: "9113 3.4", name: "the preface of another HTTP/2",
+        request: "PRI * HTTP/2.1\r\n\r\nSM\r\n\r\n",
         response: "",
         must: Must::Refuse,
     },

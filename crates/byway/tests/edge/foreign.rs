@@ -53,23 +53,6 @@ fn tls_at_a_plain_edge_is_answered_in_plain_text_and_logged_once_with_the_remedy
 }
 
 #[test]
-fn http2_with_prior_knowledge_is_answered_in_plain_text() {
-    let origin = Origin::useful();
-    let program = edge(&origin);
-    let mut visitor = Visitor::connect(program.address());
-    visitor.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-    let answer = visitor.response_to("GET");
-    assert_eq!(answer.status(), 505);
-    assert!(
-        answer.text().contains("make it use HTTP/1.1"),
-        "{}",
-        answer.text()
-    );
-    program.wait_for_log("HTTP/2 (prior knowledge)");
-    assert_eq!(origin.connections(), 0);
-}
-
-#[test]
 fn an_upstream_that_only_speaks_tls_or_http2_is_logged_with_the_remedy() {
     for (bytes, class, expected) in [
         (

@@ -165,7 +165,7 @@ fn nginx_as_origin_keeps_its_connection_and_sends_chunks() {
 
 /// Runs a script in another language against the edge. It prints `ok` on success.
 #[track_caller]
-fn runs_ok(program: &str, flag: &str, script: &str, edge: SocketAddr) {
+pub(super) fn runs_ok(program: &str, flag: &str, script: &str, edge: SocketAddr) {
     let output = Command::new(program)
         .arg(flag)
         .arg(script)

@@ -114,7 +114,7 @@ fn a_request_line_that_two_readers_could_read_differently_is_refused() {
             ("GET / HTTP/11\r\nHost: a\r\n\r\n", 400),
             ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
             ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", 505),
-            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+            ("PRI * HTTP/2.1\r\n\r\nSM\r\n\r\n", 505),
             ("\x16\x03\x01\x02\0\x01\0\x01\u{fc}\x03", 400),
         ],
     );

@@ -4,10 +4,11 @@
 //! `handshakes` every dialect, whole and byte by byte · `no_handshake` connections without a valid
 //! handshake · `policy` which targets are allowed · `names` how names are resolved · `parents`
 //! through other proxies · `relaying` how streams end · `bulk` large transfers by curl · `slow`
-//! readers that pause, and rate limits.
+//! readers that pause, and rate limits · `h2` the same over HTTP/2.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bulk;
+mod h2;
 mod handshakes;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod names;

@@ -30,7 +30,7 @@ fn http_0_9_http_2_and_other_protocols() {
     refused([
         "GET /\r\n",
         "GET / HTTP/0.9\r\n\r\n",
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "PRI * HTTP/2.1\r\n\r\nSM\r\n\r\n",
         "GET / HTTP/2.0\r\nHost: a\r\n\r\n",
         "GET / HTTP/3\r\nHost: a\r\n\r\n",
         "\x16\x03\x01\x02\0\x01\0\x01\x7c\x03",

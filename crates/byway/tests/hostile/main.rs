@@ -1,14 +1,15 @@
-//! Hostile: malicious peers, one test for each class of attack on HTTP/1 that has had a CVE, from
+//! Hostile: malicious peers, one test for each class of attack on HTTP that has had a CVE, from
 //! end to end.
 //!
 //! `framing` two readings of one request · `chunks` the chunked coding · `lines` start lines,
 //! fields, Host, paths · `identity` fields that identify the client · `tunnels` Upgrade, CONNECT,
 //! Expect · `origins` malformed responses and unsolicited bytes · `slow` peers that send or read
-//! too slowly.
+//! too slowly · `h2` floods and other attacks on HTTP/2.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod chunks;
 mod framing;
+mod h2;
 mod identity;
 mod lines;
 mod origins;

@@ -71,6 +71,11 @@ keys! {
         /// links. SSH and WebSockets may be silent for days; a lost peer is detected by TCP
         /// keepalive, which is always on: 4 probes, 15 s apart, after 60 s of silence.
         idle: OrNone<Period> => Option<Duration> = None, example "1h";
+        /// The most requests at once on one connection of HTTP/2.
+        ///
+        /// A request counts until all work for it has ended, also after its client has reset it.
+        /// Browsers expect 100 or more.
+        streams_per_connection: Count => u32 = 128, in 1..=65_535;
         /// Requests after which a connection is closed.
         ///
         /// Rebalances long-lived clients from time to time.

@@ -37,6 +37,7 @@ fn missing_keys_have_their_defaults() {
         max_body: None,
         half_closed_idle: Duration::from_secs(600),
         idle: None,
+        streams_per_connection: 128,
         requests_per_connection: 10_000,
     };
     assert_eq!(plan.limits, limits);

@@ -76,6 +76,7 @@ fn settings() -> impl Strategy<Value = String> {
         line("limits.max_body", &["\"none\"", "\"10GiB\"", "7"]),
         line("limits.keep_alive", times),
         line("limits.min_rate", &["\"none\"", "\"1kbit/s\"", "\"3B/s\""]),
+        line("limits.streams_per_connection", &["1", "77"]),
         line("limits.requests_per_connection", &["1", "77"]),
         line("limits.idle", &["\"none\"", "\"1h\""]),
     );

@@ -17,10 +17,10 @@ use tokio::time::Instant;
 
 use super::super::context::{Accepted, ConnectionContext, ConnectionInfo};
 use super::super::tunnel;
-use super::client;
 use super::future_pool::{self, FuturePool};
 use super::request::{self, RequestContext};
 use super::request_log::RequestLog;
+use super::{client, h2};
 use crate::config::{FrontendPlan, LimitsPlan, Plan};
 use crate::exchange::answer::{self, Answer, ResponseOptions};
 use crate::exchange::downstream::Downstream;
@@ -77,6 +77,22 @@ struct RequestJob {
     frontend: Arc<FrontendPlan>,
 }
 
+/// What has arrived on a connection at a message boundary.
+enum Arrival {
+    /// A request.
+    Request(RequestText),
+    /// The preface of HTTP/2, as the first bytes of the connection.
+    Http2,
+    /// No response is due: the client finished, was idle for too long, or the node is draining.
+    Nothing,
+}
+
+/// Why there is no request of HTTP/1.
+enum Other {
+    Http2,
+    Fault(Fault),
+}
+
 /// A connection whose request was served, and what to do with it.
 struct Answered(Box<Http1Connection>, Next);
 
@@ -127,7 +143,7 @@ impl Http1Connection {
             };
             frontend = current;
             let next = match arrived {
-                Ok(Some(text)) => {
+                Ok(Arrival::Request(text)) => {
                     let job = RequestJob {
                         connection: self,
                         text,
@@ -139,7 +155,12 @@ impl Http1Connection {
                     self = connection;
                     next
                 }
-                Ok(None) => return Box::pin(self.downstream.fin_and_drop()).await,
+                Ok(Arrival::Http2) => {
+                    let (info, context) = (self.info(), Arc::clone(&self.context));
+                    let (stream, early) = self.downstream.into_parts();
+                    return Box::pin(h2::serve_after(stream, &early, info, context)).await;
+                }
+                Ok(Arrival::Nothing) => return Box::pin(self.downstream.fin_and_drop()).await,
                 Err(fault) => self.refuse_head(&fault, &frontend),
             };
             match next {
@@ -180,9 +201,8 @@ impl Http1Connection {
         self.view.clone()
     }
 
-    /// Reads up to the end of the next head; `None` if no response is due: the client finished, was
-    /// idle for too long, or the node is draining.
-    async fn next_request(&mut self, limits: &LimitsPlan) -> Result<Option<RequestText>, Fault> {
+    /// Reads up to the end of the next head.
+    async fn next_request(&mut self, limits: &LimitsPlan) -> Result<Arrival, Fault> {
         let (downstream, timer) = (&mut self.downstream, &mut self.timer);
         let (scope, is_first) = (&self.context.scope, self.served == 0);
         let idle = if is_first {
@@ -193,21 +213,25 @@ impl Http1Connection {
         // A request that has arrived is served even while the node drains.
         let arrived = await_request(downstream, timer, idle, |cx| scope.poll_drained(cx));
         if !matches!(arrived.await, Ok(true)) {
-            return Ok(None);
+            return Ok(Arrival::Nothing);
         }
         let (codec, limit) = (limits.head_limits(), limits.head_timeout);
-        let other = other_protocol::in_request;
+        let other = |unread: &[u8]| match is_first && other_protocol::is_http2(unread) {
+            true => Some(Other::Http2),
+            false => other_protocol::in_request(unread).map(Other::Fault),
+        };
         let read = match take_request(downstream, &codec, other) {
-            Ok(Some(text)) => return Ok(Some(text)),
+            Ok(Some(text)) => return Ok(Arrival::Request(text)),
             // In a box, since most heads arrive whole.
             Ok(None) => Box::pin(read_request(downstream, timer, &codec, limit, other)).await,
             Err(error) => Err(error),
         };
         match read {
-            Ok(text) => Ok(Some(text)),
-            Err(NoRequest::Ended | NoRequest::Broken(_)) => Ok(None),
+            Ok(text) => Ok(Arrival::Request(text)),
+            Err(NoRequest::Ended | NoRequest::Broken(_)) => Ok(Arrival::Nothing),
             Err(NoRequest::TooSlow) => Err(slow_head(limit)),
-            Err(NoRequest::OtherProtocol(fault)) => Err(self.note_malformed(fault)),
+            Err(NoRequest::OtherProtocol(Other::Http2)) => Ok(Arrival::Http2),
+            Err(NoRequest::OtherProtocol(Other::Fault(fault))) => Err(self.note_malformed(fault)),
             Err(NoRequest::Malformed(error)) => {
                 Err(self.note_malformed(malformed(Who::Downstream, &error)))
             }

@@ -9,6 +9,7 @@ pub mod client;
 mod future_pool;
 mod guards;
 pub mod h1;
+pub mod h2;
 mod request;
 pub mod request_log;
 mod respond;

@@ -105,7 +105,7 @@ fields! {
         EntrySubject::Tunnel { target, .. } => Some(target.as_bytes()),
         EntrySubject::Unreadable => None,
     };
-    /// `HTTP/1.0` or `HTTP/1.1`
+    /// `HTTP/1.0`, `HTTP/1.1`, `HTTP/2` or `HTTP/3`
     version: Requests, Text = |entry| match entry.subject {
         EntrySubject::Request { version, .. } => Some(version_text(version).as_bytes()),
         _ => None,

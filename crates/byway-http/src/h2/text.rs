@@ -1,0 +1,26 @@
+//! Text: heads that a connection has decoded, in memory of their own.
+
+use byway_head::{Request, RequestHead};
+
+use crate::scratch::{Scratch, ScratchBytes};
+
+/// The head of a request: its text, and the index over it.
+#[derive(Debug)]
+pub struct RequestText {
+    pub(super) index: Scratch<RequestHead>,
+    pub(super) text: Scratch<ScratchBytes>,
+}
+
+impl RequestText {
+    pub(super) fn take() -> Self {
+        Self {
+            index: Scratch::take(),
+            text: Scratch::take(),
+        }
+    }
+
+    /// The request.
+    pub fn view(&self) -> Request<'_> {
+        self.index.view(&self.text.0)
+    }
+}

@@ -1,0 +1,374 @@
+//! H2: the requests of one client connection of HTTP/2, each on a stream of its own.
+//!
+//! In:    a connection whose client speaks HTTP/2: by ALPN, or with prior knowledge.
+//! Out:   each request, passed to the pipeline; CONNECT and WebSockets passed to a relay, which runs
+//!        on its stream beside the others.
+//! Never: frees the slot of a stream before its work has ended, or waits for a client without a
+//!        limit.
+//!
+//! The streams are futures in the task of the connection (`byway-http`: `h2/stream_futures.rs`) and
+//! no tasks of their own: what they have sent leaves in one write behind all of them, a stream costs
+//! no allocation, and no lock is contended.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use byway_dial::Stream;
+use byway_head::{Framed, Malformed};
+use byway_http::LazyTimer;
+use byway_http::h1::Conn;
+use byway_http::h2::{
+    Arrived, ErrorCode, H2Stream, Limits, RequestText, Server, ServerEnd, ServerTimeouts,
+    StreamFutures,
+};
+use byway_pool::Client;
+use tokio::task::unconstrained;
+use tokio::time::{Instant, timeout};
+
+use super::super::context::{Accepted, ConnectionContext, ConnectionInfo};
+use super::super::tunnel;
+use super::client;
+use super::future_pool::{self, FuturePool, PooledFuture};
+use super::request::{self, RequestContext};
+use super::request_log::RequestLog;
+use crate::config::{FrontendPlan, LimitsPlan, Plan};
+use crate::exchange::answer::{self, Answer, ResponseOptions};
+use crate::exchange::downstream::Downstream;
+use crate::exchange::exchange_request::RequestRecord;
+use crate::exchange::head::IpText;
+use crate::exchange::next::Next;
+use crate::exchange::request_id::RequestId;
+use crate::fault::{Fault, Who, malformed};
+use crate::observe::ending::Ending;
+use crate::observe::metrics::ListenerMetrics;
+use crate::outbound::tunnel::Tunnel;
+
+/// Serves a connection on which HTTP/2 was agreed.
+pub async fn serve(accepted: Accepted, context: Arc<ConnectionContext>) {
+    serve_after(accepted.stream, &[], accepted.info, context).await;
+}
+
+/// Serves a connection that begins with `early`, which was read already.
+pub(super) async fn serve_after(
+    stream: Stream,
+    early: &[u8],
+    info: ConnectionInfo,
+    context: Arc<ConnectionContext>,
+) {
+    let Some(view) = View::of(&context) else {
+        return Conn::new(stream).lingering_close().await;
+    };
+    let limits = &view.frontend.limits;
+    let budget = context.node.http2_buffers.clone();
+    let server = Server::new(
+        stream,
+        early,
+        codec_limits(limits),
+        timeouts(limits),
+        budget,
+    );
+    context.counters().http2_connections.add(1);
+    let connection = Http2Connection {
+        server,
+        futures: StreamFutures::new(),
+        streams: Streams {
+            common: Arc::new(Common {
+                peer_text: info.peer.map(|peer| IpText::of(peer.ip())),
+                client: client::of_peer(info.peer),
+                info,
+                context,
+            }),
+            view: Arc::new(view),
+            served: 0,
+            timers: Vec::new(),
+        },
+    };
+    // It bounds by itself what it does until other tasks run.
+    unconstrained(connection.run()).await;
+}
+
+/// Limits of the protocol.
+fn codec_limits(limits: &LimitsPlan) -> Limits {
+    Limits {
+        head: limits.head_limits(),
+        streams: limits.streams_per_connection,
+        ..Limits::default()
+    }
+}
+
+fn timeouts(limits: &LimitsPlan) -> ServerTimeouts {
+    ServerTimeouts {
+        head: limits.head_timeout,
+        idle: limits.keep_alive,
+        write: limits.body_progress,
+    }
+}
+
+/// One client connection.
+struct Http2Connection {
+    server: Server,
+    futures: StreamFutures<PooledFuture<StreamJob, LazyTimer>>,
+    streams: Streams,
+}
+
+/// What its next stream needs.
+struct Streams {
+    common: Arc<Common>,
+    view: Arc<View>,
+    served: u64,
+    /// Timers of streams that have ended, for the next ones.
+    timers: Vec<LazyTimer>,
+}
+
+/// What the streams of a connection have in common.
+struct Common {
+    context: Arc<ConnectionContext>,
+    info: ConnectionInfo,
+    /// The address of the peer for X-Forwarded-For.
+    peer_text: Option<IpText>,
+    /// The key of the client in the pool.
+    client: Client,
+}
+
+/// A Plan, and the listener in it.
+struct View {
+    plan: Arc<Plan>,
+    frontend: Arc<FrontendPlan>,
+    listener_metrics: Arc<ListenerMetrics>,
+}
+
+impl View {
+    /// Of the Plan in force; `None` if that has no such listener.
+    fn of(context: &ConnectionContext) -> Option<Self> {
+        let (plan, frontend) = context.plan()?;
+        let listener_metrics = context.worker_stats.listener_metrics(&frontend.name);
+        Some(Self {
+            plan,
+            frontend,
+            listener_metrics,
+        })
+    }
+}
+
+/// A stream with a request to serve.
+struct StreamJob {
+    stream: H2Stream,
+    /// Its head; or why that is refused.
+    head: Result<RequestText, Malformed>,
+    common: Arc<Common>,
+    view: Arc<View>,
+    timer: LazyTimer,
+    is_last: bool,
+}
+
+thread_local! {
+    static FUTURES: FuturePool<StreamJob, LazyTimer> = const { FuturePool::new() };
+}
+
+impl Http2Connection {
+    async fn run(mut self) {
+        let end = poll_fn(|cx| {
+            if self
+                .streams
+                .common
+                .context
+                .scope
+                .poll_drained(cx)
+                .is_ready()
+            {
+                self.server.drain();
+            }
+            let (streams, mut is_last) = (&mut self.streams, false);
+            let timers = RefCell::new(std::mem::take(&mut streams.timers));
+            let polled = self.server.poll(
+                cx,
+                &mut self.futures,
+                |arrived| {
+                    let timer = timers.borrow_mut().pop().unwrap_or_default();
+                    let job = streams.begin(arrived, timer, &mut is_last)?;
+                    Some(future_pool::start(&FUTURES, job, StreamJob::answer))
+                },
+                |timer| timers.borrow_mut().push(timer),
+            );
+            streams.timers = timers.into_inner();
+            if is_last {
+                self.server.drain();
+            }
+            polled
+        });
+        let end = end.await;
+        self.streams.note_end(&end);
+        match end {
+            ServerEnd::Broken(_) => {}
+            _ => Box::pin(Conn::new(self.server.into_stream()).lingering_close()).await,
+        }
+    }
+}
+
+impl Streams {
+    /// The job of a stream that has begun. Sets `is_last` if the connection takes no more.
+    fn begin(
+        &mut self,
+        arrived: Arrived,
+        timer: LazyTimer,
+        is_last: &mut bool,
+    ) -> Option<StreamJob> {
+        let (mut stream, head) = match arrived {
+            Arrived::Request(stream, text) => (stream, Ok(text)),
+            Arrived::Unacceptable(stream, error) => (stream, Err(error)),
+            Arrived::Malformed(error) => {
+                self.note_malformed(&error);
+                return None;
+            }
+        };
+        if !Arc::ptr_eq(&self.view.plan, &self.common.context.live().peek()) {
+            let Some(view) = View::of(&self.common.context) else {
+                // A reload has removed the listener.
+                stream.reset(ErrorCode::REFUSED_STREAM);
+                *is_last = true;
+                return None;
+            };
+            self.view = Arc::new(view);
+        }
+        self.served += 1;
+        *is_last |= self.served >= self.view.frontend.limits.requests_per_connection;
+        Some(StreamJob {
+            stream,
+            head,
+            timer,
+            is_last: *is_last,
+            common: Arc::clone(&self.common),
+            view: Arc::clone(&self.view),
+        })
+    }
+
+    /// Counts and logs a request that was reset, since it is malformed.
+    fn note_malformed(&self, error: &Malformed) {
+        let fault = malformed(Who::Downstream, error);
+        self.common.log_malformed(&fault);
+        let record = RequestRecord::begun(Instant::now());
+        self.common
+            .note_unreadable(&self.view, RequestId::random().as_str(), &record, &fault);
+    }
+
+    /// Counts and logs how the connection ended, if its client ended it out of order.
+    fn note_end(&self, end: &ServerEnd) {
+        let ServerEnd::Failed(error) = end else {
+            return;
+        };
+        let counters = self.common.context.counters();
+        counters.http2_errors.add(1);
+        if let Some(line) = counters.log_limits.http2_errors.count() {
+            tracing::info!(
+                peer = self.common.info.peer.map(tracing::field::display),
+                listener = %self.common.context.address, code = error.code.name(),
+                left_out = line.left_out, "an HTTP/2 connection was closed: {}", error.reason
+            );
+        }
+    }
+}
+
+impl Common {
+    fn log_malformed(&self, fault: &Fault) {
+        let counters = self.context.counters();
+        counters.malformed_requests.add(1);
+        if let Some(line) = counters.log_limits.malformed_requests.count() {
+            tracing::info!(
+                peer = self.info.peer.map(tracing::field::display), listener = %self.context.address,
+                class = fault.reason.word(), left_out = line.left_out, "malformed request: {fault}"
+            );
+        }
+    }
+
+    /// Records a request without a head.
+    fn note_unreadable(&self, view: &View, id: &str, record: &RequestRecord, fault: &Fault) {
+        let request_log = RequestLog {
+            context: &self.context,
+            info: self.info,
+            listener_metrics: &view.listener_metrics,
+            frontend: &view.frontend,
+        };
+        request_log.note(None, id, record, Ending::of_fault(fault, "request_head"));
+    }
+}
+
+impl StreamJob {
+    /// Serves the stream until all work for it has ended. Returns its timer.
+    async fn answer(mut self) -> LazyTimer {
+        let next = match &self.head {
+            Ok(text) => {
+                let cx = RequestContext {
+                    connection: &self.common.context,
+                    plan: &self.view.plan,
+                    frontend: &self.view.frontend,
+                    info: self.common.info,
+                    peer_text: self.common.peer_text.as_ref(),
+                    client: self.common.client,
+                    listener_metrics: &self.view.listener_metrics,
+                    is_last: self.is_last,
+                };
+                let request = text.view();
+                let mut downstream = Downstream::h2(&mut self.stream, request.framing());
+                request::serve(&cx, request, &mut downstream, &mut self.timer).await
+            }
+            Err(error) => {
+                let fault = malformed(Who::Downstream, error);
+                Box::pin(refuse_head(
+                    &mut self.stream,
+                    &fault,
+                    &self.common,
+                    &self.view,
+                ))
+                .await
+            }
+        };
+        match next {
+            // The end of the stream says nothing about the connection.
+            Next::KeepAlive | Next::Close | Next::Leave => {}
+            Next::Reset(fault) => self.stream.reset(fault.answer().http2),
+            Next::Tunnel(tunnel) => {
+                let (stream, common) = (self.stream, &*self.common);
+                Box::pin(relay(stream, *tunnel, common, &self.view)).await;
+            }
+        }
+        self.timer
+    }
+}
+
+/// Responds to a head that is over a limit.
+async fn refuse_head(stream: &mut H2Stream, fault: &Fault, common: &Common, view: &View) -> Next {
+    common.log_malformed(fault);
+    let id = RequestId::random();
+    let options = ResponseOptions {
+        request_id: id.as_str(),
+        in_detail: true,
+        close: false,
+        head_only: false,
+    };
+    let mut record = RequestRecord::begun(Instant::now());
+    let mut downstream = Downstream::h2(stream, Framed::None);
+    record.down = answer::queue(&mut downstream, &Answer::Fault(fault), &options);
+    record.status = fault.status();
+    // Without a reader the deadlines of the connection end it.
+    let _ = timeout(view.frontend.limits.body_progress, downstream.flush()).await;
+    common.note_unreadable(view, id.as_str(), &record, fault);
+    Next::Close
+}
+
+/// Relays a stream that a CONNECT or an upgrade has made a tunnel.
+async fn relay(mut stream: H2Stream, tunnel: Tunnel, common: &Common, view: &View) {
+    let limit = view.frontend.limits.handshake_timeout;
+    // The response to the request, if the client takes it in time. Else the relay ends at once.
+    let _ = timeout(limit, stream.flush()).await;
+    stream.begin_tunnel();
+    tunnel::relay(
+        Stream::other(Box::new(stream)),
+        Vec::new(),
+        tunnel,
+        &common.info,
+        &common.context,
+        &view.frontend,
+    )
+    .await;
+}
