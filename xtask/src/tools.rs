@@ -18,14 +18,55 @@ const TOOLS: [(&str, &str); 9] = [
     ("ip", "iproute2"),
     ("microsocks", "microsocks"),
     ("tinyproxy", "tinyproxy-bin"),
+    ("named", "bind9"),
 ];
 
 /// The browser of the browser step, and its Debian package.
 const BROWSER: [(&str, &str); 1] = [("chromium", "chromium")];
 
+/// Programs of the Go module proxy, with their versions: an ACME authority and its DNS server.
+const GO_TOOLS: [(&str, &str); 2] = [
+    ("github.com/letsencrypt/pebble/v2/cmd/pebble", "v2.10.3"),
+    (
+        "github.com/letsencrypt/pebble/v2/cmd/pebble-challtestsrv",
+        "v2.10.3",
+    ),
+];
+
 /// Installs the programs that are missing.
 pub(crate) fn install() -> anyhow::Result<()> {
-    install_missing(&TOOLS)
+    install_missing(&TOOLS)?;
+    if !is_there("go") {
+        eprintln!("Go is missing: the tests against an ACME authority will be skipped");
+        return Ok(());
+    }
+    for (package, version) in GO_TOOLS {
+        from_go(package, version)?;
+    }
+    Ok(())
+}
+
+/// Installs a Go program in this version in `target/tools`, unless it is there.
+fn from_go(package: &str, version: &str) -> anyhow::Result<()> {
+    let folder = step::root().join("target/tools/bin");
+    let name = package.rsplit('/').next().unwrap_or(package);
+    let built = Command::new("go")
+        .args(["version", "-m"])
+        .arg(folder.join(name))
+        .output();
+    let is_installed = built.is_ok_and(|output| {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.split_whitespace().any(|word| word == version)
+    });
+    if is_installed {
+        return Ok(());
+    }
+    let package = format!("{package}@{version}");
+    step::run(
+        Command::new("go")
+            .args(["install", &package])
+            .env("GOBIN", folder),
+    )
 }
 
 /// Installs Chromium if it is missing.

@@ -1,6 +1,7 @@
 //! TLS for servers: certificates by name, reload, session tickets, certificates from an ACME
 //! authority, and a local authority.
 
+pub mod acme;
 pub mod alpn;
 mod certificate;
 mod challenge;
