@@ -6,6 +6,7 @@ pub mod alpn;
 mod certificate;
 mod challenge;
 mod client_auth;
+mod local_authority;
 mod name;
 mod on_demand;
 mod pem;
@@ -23,6 +24,10 @@ pub use byway_dial::TlsVersion;
 pub use certificate::{Certificate, EXPIRES_SOON, InvalidCertificate, Warning};
 pub use challenge::{ACME_TLS_1, ChallengeGuard, Challenges};
 pub use client_auth::{ClientAuth, ClientIdentity, ClientRoots, InvalidClientRoots, MOST_NAMES};
+pub use local_authority::{
+    LEAF_LIFE, LOCAL_AUTHORITY_FILE, LocalAuthority, LocalAuthorityError, LocalCertificates,
+    MOST_LOCAL_NAMES, MOST_OWN_NAMES,
+};
 pub use on_demand::OnDemand;
 pub use pem::{CertificateFiles, FileError, MOST_FILE_BYTES, certificates, private_key};
 pub use provider::provider;
