@@ -8,7 +8,7 @@ use anyhow::bail;
 use crate::step;
 
 /// Programs, and the Debian packages that have them.
-const TOOLS: [(&str, &str); 9] = [
+const TOOLS: &[(&str, &str)] = &[
     ("curl", "curl"),
     ("nginx", "nginx-light"),
     ("python3", "python3"),
@@ -35,7 +35,7 @@ const GO_TOOLS: [(&str, &str); 2] = [
 
 /// Installs the programs that are missing.
 pub(crate) fn install() -> anyhow::Result<()> {
-    install_missing(&TOOLS)?;
+    install_missing(TOOLS)?;
     if !is_there("go") {
         eprintln!("Go is missing: the tests against an ACME authority will be skipped");
         return Ok(());
