@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 use crate::test::Ended;
 use crate::{step, tools};
 
-const TARGETS: [&str; 15] = [
+const TARGETS: [&str; 17] = [
     "h1_request_head",
     "h1_response_head",
     "h1_chunked",
@@ -15,6 +15,8 @@ const TARGETS: [&str; 15] = [
     "h1_same_response",
     "h1_stream",
     "h1_written",
+    "hpack_decode",
+    "hpack_round_trip",
     "socks",
     "config",
     "link_mux",

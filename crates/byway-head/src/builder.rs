@@ -94,12 +94,10 @@ impl<'a> Lines<'a> {
             return false;
         }
         let at = last.value.end();
-        let (value_at, value_end) = (
-            at + CRUMB_SEPARATOR.len(),
-            at + CRUMB_SEPARATOR.len() + value.len(),
-        );
+        let separator = separator(last.value.len(), value.len());
+        let (value_at, value_end) = (at + separator.len(), at + separator.len() + value.len());
         self.text.copy_within(value.start()..value.end(), value_at);
-        self.text[at..value_at].copy_from_slice(CRUMB_SEPARATOR);
+        self.text[at..value_at].copy_from_slice(separator);
         self.text.truncate(value_end);
         self.text.extend_from_slice(b"\r\n");
         last.value = Span::new(last.value.start(), value_end);
@@ -125,9 +123,8 @@ impl<'a> Lines<'a> {
         section.retain(|entry| {
             let crumb = is_cookie(entry.name, self.text);
             if crumb {
-                if self.text.len() > value_at {
-                    self.text.extend_from_slice(CRUMB_SEPARATOR);
-                }
+                let separator = separator(self.text.len() - value_at, entry.value.len());
+                self.text.extend_from_slice(separator);
                 self.text
                     .extend_from_within(entry.value.start()..entry.value.end());
             }
@@ -139,7 +136,15 @@ impl<'a> Lines<'a> {
 }
 
 const COOKIE: &[u8] = b"cookie";
-const CRUMB_SEPARATOR: &[u8] = b"; ";
+
+/// What is between two parts of a cookie of these lengths. An empty crumb adds nothing: a value must
+/// not end with white space.
+const fn separator(before: usize, crumb: usize) -> &'static [u8] {
+    match (before, crumb) {
+        (0, _) | (_, 0) => b"",
+        _ => b"; ",
+    }
+}
 
 /// RFC 9113 section 8.2.2; the name is in lower case.
 fn refuse_connection_field(name: &[u8], value: &[u8]) -> Result<(), Malformed> {

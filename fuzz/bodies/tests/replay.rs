@@ -35,6 +35,16 @@ fn the_corpus_of_chunked_bodies_passes() {
 }
 
 #[test]
+fn the_corpus_of_header_blocks_passes() {
+    replay("hpack_decode", byway_fuzz_bodies::hpack::decode);
+}
+
+#[test]
+fn the_corpus_of_fields_for_header_blocks_passes() {
+    replay("hpack_round_trip", byway_fuzz_bodies::hpack::round_trip);
+}
+
+#[test]
 fn the_corpus_of_socks_messages_passes() {
     replay("socks", byway_fuzz_bodies::socks::socks);
 }

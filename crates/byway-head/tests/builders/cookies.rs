@@ -27,11 +27,7 @@ fn crumbs_that_follow_each_other_are_joined_in_their_place() {
     ];
     assert_eq!(
         cookies(&fields),
-        [
-            pair("a", "1"),
-            pair("cookie", "x=1; y=22; "),
-            pair("b", "2")
-        ]
+        [pair("a", "1"), pair("cookie", "x=1; y=22"), pair("b", "2")]
     );
 }
 
@@ -48,6 +44,20 @@ fn crumbs_with_other_fields_between_them_are_joined_last() {
         cookies(&fields),
         [pair("a", "1"), pair("b", "2"), pair("cookie", "x=1; y; z")]
     );
+}
+
+#[test]
+fn an_empty_crumb_adds_nothing() {
+    for between in [&[][..], &[("a", "1")]] {
+        for (crumbs, joined) in [(["", "x"], "x"), (["x", ""], "x"), (["", ""], "")] {
+            let [first, last] = crumbs.map(|crumb| ("cookie", crumb));
+            let fields = [&[first], between, &[last]].concat();
+            let cookie = cookies(&fields)
+                .into_iter()
+                .find(|field| field.0 == "cookie");
+            assert_eq!(cookie, Some(pair("cookie", joined)), "{fields:?}");
+        }
+    }
 }
 
 #[test]
