@@ -55,8 +55,9 @@ impl Client {
             bytes.extend([0, 0, 0, 1, 5]);
             bytes.extend(self.next.to_be_bytes());
             let mut head = HeadWriter::new(&mut self.encoder, &mut bytes).scheme(Scheme::Https);
-            let path = [b"/a/path/", self.next.to_string().as_bytes()].concat();
-            head.request(b"GET", &path, b"example.com").expect("valid");
+            let path = format!("/a/path/{}", self.next);
+            head.request(b"GET", path.as_bytes(), b"example.com")
+                .expect("valid");
             for (name, value) in FIELDS {
                 head.field(name, value).expect("valid");
             }

@@ -13,7 +13,7 @@
 //! | breaks a rule of a stream, so that it is reset | 100 |
 //! | SETTINGS | 40 |
 //! | empty DATA, CONTINUATION | 10 |
-//! | PING, unknown frames, frames on streams that this side has reset | 4 |
+//! | PING, unknown frames, frames on streams that this side has reset or does not process | 4 |
 //! | PRIORITY, PRIORITY_UPDATE | 2 |
 //! | WINDOW_UPDATE | 1 |
 //!
@@ -72,7 +72,7 @@ impl Cost {
             Self::Continuation => "a flood of CONTINUATION",
             Self::Ping => "a flood of PING",
             Self::Unknown => "a flood of unknown frames",
-            Self::Late => "a flood of frames on streams that have ended",
+            Self::Late => "a flood of frames on streams that are over",
             Self::Priority => "a flood of priorities",
             Self::WindowUpdate => "a flood of WINDOW_UPDATE",
         }

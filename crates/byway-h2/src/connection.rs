@@ -17,6 +17,7 @@ mod shutdown;
 mod turns;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Instant;
 
 use byway_head::{RequestHead, ResponseHead, Section};
@@ -36,7 +37,7 @@ use crate::streams::Streams;
 
 use block::Block;
 use reading::Reading;
-use shutdown::Closing;
+use shutdown::{Closing, Stage};
 
 /// One connection.
 ///
@@ -91,7 +92,6 @@ use shutdown::Closing;
 /// assert!(!server.out().is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Connection {
     role: Role,
     limits: Limits,
@@ -244,15 +244,30 @@ impl Connection {
         self.out.written(n);
     }
 
-    /// Appends a frame that is not data.
+    /// Appends a frame that is not data, unless the connection was closed.
     fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        self.last_data = None;
-        self.out.frame(kind, flags, stream, payload);
+        if self.closing.stage != Stage::Closed {
+            self.last_data = None;
+            self.out.frame(kind, flags, stream, payload);
+        }
     }
 
     /// Queues a GOAWAY for an error, after which nothing is read.
     fn fail(&mut self, error: ConnectionError) -> ConnectionError {
         self.close(error.code);
         error
+    }
+}
+
+impl fmt::Debug for Connection {
+    /// Nothing of heads and bodies: they may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("role", &self.role)
+            .field("streams", &self.streams.len())
+            .field("out", &self.out.len())
+            .field("held", &self.held)
+            .field("closing", &self.closing)
+            .finish_non_exhaustive()
     }
 }

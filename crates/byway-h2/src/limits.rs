@@ -25,10 +25,10 @@ pub struct Limits {
     pub connection_window_bytes: u32,
     /// Bytes that were received and not [credited](crate::Connection::credit), on all streams, above
     /// which the connection's window is no longer renewed. At most this and
-    /// `connection_window_bytes` are held together. Default 1 MiB.
+    /// `connection_window_bytes` are held together. Default 1 MiB, at most 2^31-1.
     pub buffer_bytes: u32,
     /// Bytes of frames that wait to be written, above which nothing is read and no data is
-    /// admitted. Default 64 KiB; at least 1 KiB.
+    /// admitted. Default 64 KiB; at least 4 KiB.
     pub backlog_bytes: usize,
     /// Most CONTINUATION frames of one field block. Default 8.
     pub continuation_frames: u32,
@@ -70,7 +70,8 @@ impl Limits {
             .stream_window_max_bytes
             .clamp(self.stream_window_bytes, MOST);
         self.connection_window_bytes = self.connection_window_bytes.clamp(LEAST, MOST);
-        self.backlog_bytes = self.backlog_bytes.max(1024);
+        self.buffer_bytes = self.buffer_bytes.min(MOST);
+        self.backlog_bytes = self.backlog_bytes.max(4096);
         self
     }
 }

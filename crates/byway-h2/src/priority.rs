@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-/// Bytes that an incremental stream sends before the next one has its turn.
+/// Bytes that an incremental stream sends at least before the next one has its turn.
 pub(crate) const QUANTUM_BYTES: usize = 16 * 1024;
 
 /// The priority of a response.

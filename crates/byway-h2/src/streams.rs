@@ -8,6 +8,9 @@ use crate::stream::Stream;
 /// Streams that were reset by this side, of which frames of the peer may be on their way.
 const LATELY_RESET: usize = 256;
 
+/// Numbers that are compared at once.
+const GROUP: usize = 16;
+
 /// A slab. A slot is taken from the head of a request until its user releases the stream, whatever
 /// becomes of the stream meanwhile.
 #[derive(Debug, Default)]
@@ -75,7 +78,18 @@ impl Streams {
     /// The stream of a number that is not 0. There are few, and a search of numbers side by side
     /// cannot be slowed down by the numbers that a peer chooses, as that of a hash table can.
     pub(crate) fn find(&self, number: u32) -> Option<StreamId> {
-        let slot = self.numbers.iter().position(|other| *other == number)?;
+        // Whole groups at once: the compiler makes few instructions of it.
+        let is_in = |group: &[u32]| {
+            group
+                .iter()
+                .fold(false, |hit, other| hit | (*other == number))
+        };
+        let group = self.numbers.chunks(GROUP).position(is_in)?;
+        let at = group * GROUP;
+        let slot = at
+            + self.numbers[at..]
+                .iter()
+                .position(|other| *other == number)?;
         Some(StreamId {
             slot: slot as u32,
             number,

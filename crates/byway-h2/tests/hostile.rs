@@ -204,7 +204,7 @@ fn a_flood_of_frames_that_do_nothing_ends_the_connection() {
             2520,
             "a flood of unknown frames",
         ),
-        (late, 2520, "a flood of frames on streams that have ended"),
+        (late, 2520, "a flood of frames on streams that are over"),
         (window_update(0, 1), 10_060, "a flood of WINDOW_UPDATE"),
         (window_update(1, 1), 10_060, "a flood of WINDOW_UPDATE"),
     ] {
@@ -453,4 +453,15 @@ fn priorities_of_streams_that_never_begin_are_forgotten() {
         peer.send(&frame(PRIORITY_UPDATE, 0, 0, &payload));
     }
     assert_eq!(peer.error, None);
+}
+
+#[test]
+fn a_flood_of_requests_after_the_end_was_said_ends_the_connection() {
+    let mut peer = Peer::of_server(Limits::default());
+    peer.send(&post(1));
+    let now = peer.now;
+    peer.connection.drain(now);
+    peer.wait(Duration::from_secs(1));
+    let times = endured(&mut peer, 10_000, |n| get(2 * n + 3));
+    assert!(times < 2700, "{times}");
 }

@@ -93,10 +93,13 @@ fn story(pieces: &[&[u8]]) -> Story {
     }
     for frame in peer.frames {
         let sent = story.sent.entry(frame.stream).or_default();
-        sent.2 |= frame.ends_stream();
+        // An error stops what still waits for a window.
+        let is_complete = peer.error.is_none();
+        sent.2 |= frame.ends_stream() && is_complete;
         match frame.kind {
             WINDOW_UPDATE => {}
-            DATA => sent.1 += frame.payload.len(),
+            DATA if is_complete => sent.1 += frame.payload.len(),
+            DATA => {}
             _ => sent.0.push(frame),
         }
     }

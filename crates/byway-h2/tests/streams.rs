@@ -826,3 +826,65 @@ fn the_length_of_a_response_is_written() {
     // `content-length` is entry 28 of the static table.
     assert!(peer.frames[0].payload.starts_with(&[0x88]));
 }
+
+#[test]
+fn nothing_follows_the_goaway_of_an_error() {
+    let mut peer = Peer::of_server(Limits::default());
+    peer.send(&post(1));
+    let id = peer.last_request();
+    respond_bare(&mut peer.connection, id, 200);
+    peer.flush().send(&data(3, 0, b"x"));
+    peer.expect_connection_error(ErrorCode::PROTOCOL_ERROR);
+    let (connection, now) = (&mut peer.connection, peer.now);
+    assert_eq!(connection.send(id, b"x", true), 0);
+    connection.trailers(id, []).unwrap();
+    connection.ping(now);
+    connection.drain(now);
+    connection.close(ErrorCode::NO_ERROR);
+    connection.credit(id, 1000);
+    connection.release(id);
+    assert!(connection.out().is_empty());
+    // What the peer still sends is taken.
+    let step = connection.read(&get(5), now).unwrap();
+    assert_eq!((step.taken, step.event), (get(5).len(), None));
+}
+
+#[test]
+fn a_single_response_fills_the_backlog_at_each_turn() {
+    let mut peer = waiting(&[]);
+    peer.answers = Some(1_000_000);
+    peer.send(&window_update(0, 10_000_000));
+    peer.takes = false;
+    peer.send(&get(3));
+    let connection = &mut peer.connection;
+    for _ in 0..5 {
+        let waiting = connection.out().len();
+        assert!((65_000..=65_536).contains(&waiting), "{waiting} bytes");
+        assert!(
+            connection.wants_bytes(),
+            "data alone does not stop the reading"
+        );
+        connection.written(usize::MAX);
+        let id = connection.next_turn().expect("a turn");
+        assert_eq!(connection.next_turn(), None);
+        connection.send(id, &[0; 100_000], false);
+    }
+}
+
+#[test]
+fn a_frame_that_exceeds_the_length_of_its_message_is_not_passed_on() {
+    for flags in [0, PADDED] {
+        let mut peer = Peer::of_server(Limits::default());
+        peer.send(&headers(1, 0, &with(&POST, &[("content-length", "5")])));
+        let payload: &[u8] = if flags == 0 {
+            b"123456"
+        } else {
+            b"\x01123456\0"
+        };
+        // The first bytes of the frame alone.
+        peer.send(&data(1, flags, payload)[..12]);
+        assert_eq!(peer.reset_code(1), Some(ErrorCode::PROTOCOL_ERROR));
+        assert_eq!(peer.bodies, [(1, Vec::new())]);
+        peer.send(&data(1, flags, payload)[12..]).expect_alive();
+    }
+}

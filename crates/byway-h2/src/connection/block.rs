@@ -192,6 +192,7 @@ impl Connection {
     ) -> Result<Option<Event>, ConnectionError> {
         if self.excludes(meta.number) {
             self.discard(block)?;
+            self.abuse.charge(Cost::Late, self.now)?;
             return Ok(None);
         }
         self.highest = meta.number;

@@ -91,18 +91,21 @@ impl Connection {
                 "more data than the window of the connection admits",
             ));
         }
-        let (id, event) = self.receiver(header)?;
+        let (id, mut event) = self.receiver(header)?;
         let is_padded = header.has(flag::PADDED);
         if is_padded && header.len == 0 {
             return Err(ConnectionError::frame_size("padded DATA without a length"));
         }
-        let frame = DataFrame {
+        let mut frame = DataFrame {
             id,
             left: header.len,
             padding: if is_padded { None } else { Some(0) },
             has_data: false,
             end: header.has(flag::END_STREAM),
         };
+        if !is_padded {
+            event = event.or(self.check_length(&mut frame)?);
+        }
         if header.len > 0 {
             self.reading.set(State::Data(frame));
             return Ok(event);
@@ -143,6 +146,32 @@ impl Connection {
         Ok((None, self.stream_error(id, code, reason)?))
     }
 
+    /// Checks a frame, whose padding is known, against the length of the message. If it does not
+    /// fit, the data is not wanted.
+    fn check_length(&mut self, frame: &mut DataFrame) -> Result<Option<Event>, ConnectionError> {
+        let data = frame.left - frame.padding.unwrap_or_default();
+        let Some((id, stream)) = frame
+            .id
+            .and_then(|id| Some((id, self.streams.get_mut(id)?)))
+        else {
+            return Ok(None);
+        };
+        let Some(expected) = &mut stream.expected else {
+            return Ok(None);
+        };
+        match expected.checked_sub(data as u64) {
+            Some(rest) if rest == 0 || !frame.end => {
+                *expected = rest;
+                Ok(None)
+            }
+            _ => {
+                frame.id = None;
+                let reason = "a body of another length than its head says";
+                self.stream_error(id, ErrorCode::PROTOCOL_ERROR, reason)
+            }
+        }
+    }
+
     /// Reads a piece of a DATA frame.
     pub(super) fn read_data(
         &mut self,
@@ -158,7 +187,9 @@ impl Connection {
             }
             frame.padding = Some(padding);
             self.return_padding(frame.id, 1);
-            return Ok((1, self.continue_data(frame, 0..0)?));
+            let error = self.check_length(&mut frame)?;
+            let event = self.continue_data(frame, 0..0)?;
+            return Ok((1, error.or(event)));
         };
         let data = frame.left.saturating_sub(padding);
         if data == 0 {
@@ -201,7 +232,7 @@ impl Connection {
         self.deliver(frame.id, range, frame.end)
     }
 
-    /// Checks data against the length of the message, and passes it on.
+    /// Passes data on.
     fn deliver(
         &mut self,
         id: Option<StreamId>,
@@ -217,15 +248,6 @@ impl Connection {
                 self.credit(id, range.len());
             }
             return Ok(None);
-        }
-        if let Some(expected) = &mut stream.expected {
-            match expected.checked_sub(range.len() as u64) {
-                Some(rest) if rest == 0 || !end => *expected = rest,
-                _ => {
-                    let reason = "a body of another length than its head says";
-                    return self.stream_error(id, ErrorCode::PROTOCOL_ERROR, reason);
-                }
-            }
         }
         self.abuse.moved(range.len());
         if end {

@@ -38,7 +38,7 @@ impl Connection {
     /// or that it does not process.
     pub(super) fn check_ended(&mut self, number: u32) -> Result<(), ConnectionError> {
         if self.excludes(number) {
-            return Ok(());
+            return self.abuse.charge(Cost::Late, self.now);
         }
         if self.is_idle(number) {
             return Err(ConnectionError::protocol(

@@ -96,10 +96,7 @@ impl Connection {
         interim: bool,
         write: impl FnOnce(&mut HeadWriter<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Some(stream) = self.streams.get(id) else {
-            return Ok(());
-        };
-        if !stream.can_send() || stream.local != Half::Head {
+        if !self.can_send(id, Half::Head) {
             return Ok(());
         }
         let (_, place) = self.block(id.number, RESPONSE, 0, write)?;
@@ -119,10 +116,7 @@ impl Connection {
     ///
     /// Returns 0 if the stream was reset or its message has ended; the head must have been sent.
     pub fn send(&mut self, id: StreamId, data: &[u8], end: bool) -> usize {
-        let Some(stream) = self.streams.get(id) else {
-            return 0;
-        };
-        if !stream.can_send() || stream.local != Half::Body {
+        if !self.can_send(id, Half::Body) {
             return 0;
         }
         let sent = match data {
@@ -145,8 +139,7 @@ impl Connection {
         id: StreamId,
         fields: impl IntoIterator<Item = Field<'t>>,
     ) -> Result<(), Malformed> {
-        let can_send = |stream: &Stream| stream.can_send() && stream.local == Half::Body;
-        if !self.streams.get(id).is_some_and(can_send) {
+        if !self.can_send(id, Half::Body) {
             return Ok(());
         }
         let mut fields = fields.into_iter().peekable();
@@ -198,6 +191,12 @@ impl Connection {
     /// not admitted.
     pub fn is_congested(&self) -> bool {
         self.out.len() > self.limits.backlog_bytes
+    }
+
+    /// Whether this part of a message may follow on a stream.
+    fn can_send(&self, id: StreamId, part: Half) -> bool {
+        let may_follow = |stream: &Stream| stream.reset.is_none() && stream.local == part;
+        self.closing.stage != Stage::Closed && self.streams.get(id).is_some_and(may_follow)
     }
 
     pub(super) fn new_stream(&self, number: u32) -> Stream {

@@ -66,8 +66,8 @@ impl Connection {
         }
     }
 
-    /// Ends the connection now: queues a GOAWAY with this code, and reads nothing more. Does nothing
-    /// if it was called before.
+    /// Ends the connection now: queues a GOAWAY with this code, and neither reads nor queues anything
+    /// more. Does nothing if it was called before.
     pub fn close(&mut self, code: ErrorCode) {
         if self.closing.stage == Stage::Closed {
             return;
@@ -76,8 +76,8 @@ impl Connection {
             Role::Server => self.highest,
             Role::Client => 0,
         };
-        self.closing.stage = Stage::Closed;
         self.go_away(last, code);
+        self.closing.stage = Stage::Closed;
     }
 
     /// Whether the connection is over: it was closed or drained, and no stream is left. Write what
@@ -95,9 +95,10 @@ impl Connection {
         self.closing.stage != Stage::Open
     }
 
-    /// Whether a stream above the last one that this side processes.
+    /// Whether a client has begun this stream after the last one that this server processes.
     pub(super) fn excludes(&self, number: u32) -> bool {
-        matches!(self.closing.stage, Stage::Final(last) if number > last)
+        let is_later = matches!(self.closing.stage, Stage::Final(last) if number > last);
+        is_later && self.role == Role::Server
     }
 
     fn go_away(&mut self, last: u32, code: ErrorCode) {

@@ -1,11 +1,12 @@
 //! Turns: which stream sends next while room is scarce (RFC 9218).
 //!
 //! Room is what the peer's window of the connection and the backlog admit. A stream that wants to
-//! send more waits in a queue of its urgency. A turn is a part of the room for the first of them.
+//! send more waits in a queue of its urgency. A turn is a part of the room for the first of them: all of it if the stream is not incremental, otherwise a
+//! share of at least 16 KiB.
 
 use super::Connection;
 use crate::event::StreamId;
-use crate::frame::HEADER_BYTES;
+use crate::frame::{HEADER_BYTES, MAX_FRAME_BYTES};
 use crate::priority::{Priority, QUANTUM_BYTES};
 use crate::stream::Wait;
 
@@ -47,9 +48,10 @@ impl Connection {
 
     /// Bytes of data that the connection admits now.
     pub(super) fn room(&self) -> usize {
-        let backlog = self.limits.backlog_bytes;
-        let free = backlog.saturating_sub(self.out.len() + HEADER_BYTES);
-        self.send_window.bytes().min(free)
+        let free = self.limits.backlog_bytes.saturating_sub(self.out.len());
+        let frames = free / (HEADER_BYTES + MAX_FRAME_BYTES) + 1;
+        let data = free.saturating_sub(frames * HEADER_BYTES);
+        self.send_window.bytes().min(data)
     }
 
     /// What is left of it for those without a turn.
@@ -73,7 +75,10 @@ impl Connection {
         }
         self.waiting.pop();
         stream.wait = Wait::No;
-        stream.grant = room.min(QUANTUM_BYTES);
+        stream.grant = match stream.priority.incremental {
+            true => share(room, self.waiting.len() + 1),
+            false => room,
+        };
         self.granted_bytes += stream.grant;
         self.granted.push(id);
         Some(id)
@@ -84,4 +89,10 @@ impl Connection {
             self.end_turn(id);
         }
     }
+}
+
+/// What one of several streams that wait gets of the room: whole frames, and at least one.
+fn share(room: usize, waiting: usize) -> usize {
+    let frames = (room / waiting / QUANTUM_BYTES).max(1);
+    room.min(frames * QUANTUM_BYTES)
 }
