@@ -31,7 +31,6 @@
 mod decoder;
 mod encoder;
 mod error;
-mod head_writer;
 mod indexing;
 mod lookup;
 mod static_table;
@@ -40,7 +39,10 @@ mod table;
 pub use decoder::Decoder;
 pub use encoder::Encoder;
 pub use error::HpackError;
-pub use head_writer::HeadWriter;
+
+/// A header block in progress. Blocks must be sent in the order in which they end; after one that was
+/// dropped before its end, the next block empties the tables of both sides.
+pub type HeadWriter<'a> = byway_head::BlockWriter<'a, &'a mut Encoder>;
 
 /// The size of a dynamic table before SETTINGS change it (RFC 9113 section 6.5.2), and the largest
 /// that an [`Encoder`] uses.

@@ -32,6 +32,7 @@
 //! # Ok::<(), byway_head::Malformed>(())
 //! ```
 
+mod block_writer;
 mod builder;
 mod error;
 mod field;
@@ -56,6 +57,7 @@ pub mod string_literal;
 mod target;
 mod trailer;
 
+pub use block_writer::{BlockEncoder, BlockWriter};
 pub use builder::{RequestBuilder, ResponseBuilder, TrailersBuilder};
 pub use error::Malformed;
 pub use field::{Field, Fields, FieldsNamed, Line, Lines, Options};

@@ -28,9 +28,6 @@ pub(super) mod index {
     pub(in super::super) const SCHEME_HTTPS: u64 = 7;
     pub(in super::super) const STATUS_200: u64 = 8;
     pub(in super::super) const ACCEPT_ENCODING: u64 = 16;
-    pub(in super::super) const CONTENT_LENGTH: u64 = 28;
-    pub(in super::super) const HOST: u64 = 38;
-    pub(in super::super) const TRANSFER_ENCODING: u64 = 57;
 }
 
 macro_rules! fields {
