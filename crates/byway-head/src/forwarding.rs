@@ -8,7 +8,14 @@
 /// Whether a field of this name identifies the client or the request. A proxy accepts it from
 /// trusted peers only, and it is never a trailer.
 pub fn is_forwarding(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 4] = [b"Forwarded", b"X-Real-IP", b"X-Request-Id", b"X-Client-IP"];
+    const NAMES: [&[u8]; 6] = [
+        b"Forwarded",
+        b"X-Real-IP",
+        b"X-Request-Id",
+        b"X-Client-IP",
+        b"Client-Cert",
+        b"Client-Cert-Chain",
+    ];
     const PREFIX: &[u8] = b"X-Forwarded-";
     name.get(..PREFIX.len())
         .is_some_and(|start| start.eq_ignore_ascii_case(PREFIX))

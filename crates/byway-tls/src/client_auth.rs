@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::server::WebPkiClientVerifier;
@@ -100,6 +102,8 @@ pub struct ClientIdentity {
     pub names: Box<[Box<str>]>,
     /// The SHA-256 of the certificate, in hex.
     pub fingerprint: Box<str>,
+    /// The certificate as the value of the field Client-Cert (RFC 9440): `:base64:`.
+    pub field: Box<[u8]>,
 }
 
 /// How many alternative names of a client certificate are read.
@@ -119,6 +123,9 @@ impl ClientIdentity {
             serial: hex(parsed.raw_serial()).into(),
             names: names.filter_map(name_text).take(MOST_NAMES).collect(),
             fingerprint: hex(digest(&SHA256, certificate).as_ref()).into(),
+            field: format!(":{}:", BASE64_STANDARD.encode(certificate))
+                .into_bytes()
+                .into(),
         })
     }
 }

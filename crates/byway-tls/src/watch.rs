@@ -4,10 +4,12 @@
 //! Out:   changes of a store, and what went wrong.
 //! Never: replaces a working certificate by files that cannot be used.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use crate::certificate::Certificate;
 use crate::pem::{CertificateFiles, FileError};
 use crate::store::{CertificateStore, Change, Entry, Provider, SourceId};
 
@@ -24,7 +26,11 @@ pub struct FileSource {
 
 /// The certificates of a config, and the state of their files when they were last read.
 #[derive(Debug, Default)]
-pub struct WatchedFiles(Vec<Watched>);
+pub struct WatchedFiles {
+    all: Vec<Watched>,
+    /// What was read and is not in a store yet.
+    pending: Vec<Change>,
+}
 
 #[derive(Debug)]
 struct Watched {
@@ -49,28 +55,50 @@ pub struct Failed {
 }
 
 impl WatchedFiles {
-    /// Makes the certificates of `sources` those of the store: new ones and changed ones are read,
-    /// others are removed. All files are read, also those that look unchanged. Blocks.
+    /// Reads the certificates of `sources`. Blocks. [`WatchedFiles::take_over`] installs them.
     ///
-    /// # Errors
-    /// What could not be read; everything else is installed.
-    pub fn replace(&mut self, sources: Vec<FileSource>, store: &CertificateStore) -> Vec<Failed> {
-        let mut changes = Vec::new();
-        for old in &self.0 {
-            if !sources.iter().any(|new| new.files == old.source.files) {
-                changes.push(Change::Remove(id_of(&old.source)));
-            }
-        }
-        self.0 = sources.into_iter().map(Watched::unseen).collect();
-        let failed = self.look(&mut changes);
-        store.update(changes);
-        failed
+    /// The second value is what could not be read.
+    pub fn read(sources: Vec<FileSource>) -> (Self, Vec<Failed>) {
+        let all = sources.into_iter().map(Watched::unseen).collect();
+        let (mut files, mut pending) = (
+            Self {
+                all,
+                pending: Vec::new(),
+            },
+            Vec::new(),
+        );
+        let failed = files.look(&mut pending);
+        files.pending = pending;
+        (files, failed)
     }
 
-    /// Reads those again whose files have changed since the last look. Blocks.
-    ///
-    /// # Errors
-    /// What could not be read. It is reported once, and read again when a file changes once more.
+    /// Makes what was read the certificates of the store, in place of those of `old`.
+    pub fn take_over(&mut self, old: &Self, store: &CertificateStore) {
+        let now: HashSet<_> = self
+            .all
+            .iter()
+            .map(|watched| id_of(&watched.source))
+            .collect();
+        let before = old.all.iter().map(|watched| id_of(&watched.source));
+        let removed = before.filter(|id| !now.contains(id)).map(Change::Remove);
+        store.update(removed.chain(self.pending.drain(..)));
+    }
+
+    /// Whether there are no files.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The certificates that were read and are not installed yet.
+    pub fn pending(&self) -> impl Iterator<Item = &Certificate> {
+        self.pending.iter().filter_map(|change| match change {
+            Change::Install(_, entry) => Some(&*entry.certificate),
+            Change::Remove(_) => None,
+        })
+    }
+
+    /// Reads those again whose files have changed since the last look. Blocks. What could not be
+    /// read is reported once, and read again when a file changes once more.
     pub fn refresh(&mut self, store: &CertificateStore) -> Refreshed {
         let mut changes = Vec::new();
         let failed = self.look(&mut changes);
@@ -83,7 +111,7 @@ impl WatchedFiles {
 
     fn look(&mut self, changes: &mut Vec<Change>) -> Vec<Failed> {
         let mut failed = Vec::new();
-        for watched in &mut self.0 {
+        for watched in &mut self.all {
             // Before reading: a change while it is read shows at the next look.
             let now: Vec<_> = watched.source.files.paths().map(FileState::of).collect();
             if now == watched.seen {

@@ -26,3 +26,4 @@ pub mod route;
 pub mod runtime;
 #[cfg(test)]
 mod testing;
+pub mod tls;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
 
-use crate::config::{Bind, FrontendPlan, ListenerKey, Plan, RoleKind};
+use crate::config::{Bind, FrontendKind, FrontendPlan, ListenerKey, Plan};
 use crate::observe::exposition::{Collect, Exposition, MetricKind};
 
 /// The Plan in force, and the addresses that this node listens on. A request reads both without a
@@ -35,12 +35,12 @@ struct Listening {
 #[derive(Clone)]
 pub enum ListenerSettings {
     /// Those of a listener, as the Plan in force has them. Connections that were accepted for one
-    /// role are not served in another.
+    /// kind are not served as another.
     Listener {
         /// The listener, in this Plan and in a newer one.
         key: Arc<ListenerKey>,
-        /// Its role when the connection was accepted.
-        role: RoleKind,
+        /// What it was for when the connection was accepted.
+        kind: FrontendKind,
     },
     /// Settings that no file has: of the public port of a service, of a link that this node dials.
     Fixed(Arc<FrontendPlan>),
@@ -83,14 +83,14 @@ impl Live {
     }
 
     /// The Plan in force and the settings of that connection in it. `None`: a newer Plan has no such
-    /// listener, or has another role for it.
+    /// listener, or has another use for it.
     pub fn frontend(&self, settings: &ListenerSettings) -> Option<(Arc<Plan>, Arc<FrontendPlan>)> {
         let plan = self.plan();
         let frontend = match settings {
             ListenerSettings::Fixed(frontend) => Arc::clone(frontend),
-            ListenerSettings::Listener { key, role } => {
+            ListenerSettings::Listener { key, kind } => {
                 let listener = plan.listener(key)?;
-                Arc::clone(&listener.frontend).of_role(*role)?
+                Arc::clone(&listener.frontend).of_kind(*kind)?
             }
         };
         Some((plan, frontend))

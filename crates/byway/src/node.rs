@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use crate::config::{
-    Bind, Diff, FrontendPlan, ListenerKey, ListenerPlan, Plan, Role, RoleKind, Serves,
+    Bind, Diff, FrontendKind, FrontendPlan, ListenerKey, ListenerPlan, Plan, Role, Serves,
     StartSettings,
 };
 use crate::inbound::admission::Admission;
@@ -39,6 +39,7 @@ use crate::outbound::engine::{EngineError, EnginePermits, pool_limits};
 use crate::outbound::link_table::LinkTable;
 use crate::runtime::scope::StopSignals;
 use crate::runtime::worker::Workers;
+use crate::tls::{NodeTls, TlsSetupError};
 
 /// A running node.
 pub struct Node {
@@ -58,7 +59,7 @@ struct Serving {
     /// The address it listens on.
     address: Arc<Bind>,
     name: Arc<str>,
-    role: RoleKind,
+    kind: FrontendKind,
     listener: ListenerGroup,
     _file: Option<SocketFile>,
 }
@@ -86,6 +87,9 @@ pub enum NodeError {
     /// The access log cannot be written.
     #[error(transparent)]
     Access(#[from] AccessLogError),
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsSetupError),
     /// Keys, grants or UDP.
     #[error(transparent)]
     Link(#[from] LinkSetupError),
@@ -135,6 +139,11 @@ impl Node {
         // released again.
         let ready = node.prepare_links(&node.live().peek(), bound, follows);
         let ready = ready.and_then(|bound| node.begin_access_log().map(|()| bound));
+        let ready = ready.and_then(|bound| {
+            let tls = &node.context.tls;
+            tls.apply(tls.prepare(&node.live().peek())?);
+            Ok(bound)
+        });
         let bound = match ready {
             Ok(bound) => bound,
             Err(error) => {
@@ -199,7 +208,7 @@ impl Node {
     /// have. Connections use the new Plan from their next request. Returns what changed.
     ///
     /// # Errors
-    /// [`BindError`], [`AccessLogError`]; then the old Plan stays in force as a whole.
+    /// [`BindError`], [`AccessLogError`], [`TlsSetupError`]; then the old Plan stays in force as a whole.
     pub fn apply(&self, mut plan: Plan) -> Result<Diff, NodeError> {
         let mut serving = self.serving.lock();
         let old = self.live().plan();
@@ -215,11 +224,12 @@ impl Node {
         for s in serving.iter() {
             if let Some(listener) = plan
                 .listener(&s.key)
-                .filter(|listener| listener.frontend.role.kind() != s.role)
+                .filter(|listener| listener.frontend.kind() != s.kind)
             {
                 bound.push(ToServe::kept(s, listener)?);
             }
         }
+        let tls = self.context.tls.prepare(&plan)?;
         let bound = self.prepare_links(&plan, bound, false)?;
         if plan.log != old.log {
             self.set_access_log(&plan)?;
@@ -230,6 +240,7 @@ impl Node {
         let engine = &self.context.engine;
         let attempts = Arc::clone(self.context.admission.attempts());
         engine.prepare(&plan, self.runtime(), attempts);
+        self.context.tls.apply(tls);
         engine.live.set_plan(Arc::clone(&plan));
         serving.retain(|s| {
             let kept = plan.listener(&s.key).is_some();
@@ -289,7 +300,7 @@ impl Node {
         } in bound
         {
             let (key, address) = (Arc::new(key), Arc::new(address));
-            let role = frontend.role.kind();
+            let kind = frontend.kind();
             if frontend.role == Role::Metrics && !address.is_local() {
                 tracing::warn!(
                     "metrics can be read from other machines, without a password, at {address}"
@@ -301,7 +312,7 @@ impl Node {
                 .add_listener(ListenerKey::clone(&key), Arc::clone(&address));
             let settings = ListenerSettings::Listener {
                 key: Arc::clone(&key),
-                role,
+                kind,
             };
             let contexts =
                 ListenerContext::on_all_workers(&self.context, &settings, &address, &admit);
@@ -322,14 +333,14 @@ impl Node {
                         key,
                         address,
                         name,
-                        role,
+                        kind,
                         listener,
                         _file: file,
                     });
                 }
                 None => {
                     if let Some(kept) = serving.iter_mut().find(|s| s.key == key) {
-                        (kept.name, kept.role) = (name, role);
+                        (kept.name, kept.kind) = (name, kind);
                         kept.listener.replace(contexts);
                     }
                 }
@@ -418,6 +429,10 @@ impl Node {
         self.watch("public ports", async move {
             context.close_held_ports().await;
         });
+        let context = Arc::clone(&self.context);
+        self.watch("certificates", async move {
+            watch_certificates(&context).await;
+        });
         let (context, scope) = (Arc::clone(&self.context), self.workers.shared().clone());
         self.workers.shared().spawn("pool expiry", async move {
             let pool = &context.engine.pool;
@@ -482,6 +497,20 @@ impl Node {
 
 /// A lowered default gets a warning only if it is below the default limit of one address.
 const FEW: usize = 1024;
+
+/// Reads certificates again when their files change.
+async fn watch_certificates(context: &Arc<NodeContext>) {
+    loop {
+        let interval = context.engine.live.peek().tls.settings.reload_interval;
+        tokio::time::sleep(interval).await;
+        if !context.tls.has_files() {
+            continue;
+        }
+        let tls = Arc::clone(&context.tls);
+        // A panic in it is no reason to stop watching.
+        let _ = tokio::task::spawn_blocking(move || tls.refresh()).await;
+    }
+}
 
 /// Logs which limits are lowered for lack of descriptors.
 fn note_lowered(plan: &Plan) {
@@ -627,9 +656,11 @@ fn context(
     let engine = Arc::new(engine);
     let scope = workers.shared().child();
     let links = Arc::new(Links::new(Arc::clone(&engine), registry, scope));
+    let tls = Arc::<NodeTls>::default();
     Ok(NodeContext {
         http2_buffers: BufferBudget::default(),
-        metrics: NodeContext::collectors(&engine, &links),
+        metrics: NodeContext::collectors(&engine, &links, &tls),
+        tls,
         engine,
         links,
         admission,

@@ -103,7 +103,7 @@ impl Bench {
         let admission = Admission::new(&plan.descriptors.shares, plan.pool.max_total);
         let settings = ListenerSettings::Listener {
             key: Arc::new(plan.keyed_listeners().next().unwrap().0),
-            role: plan.listeners[0].frontend.role.kind(),
+            kind: plan.listeners[0].frontend.kind(),
         };
         let address = Arc::new(plan.listeners[0].bind.clone());
         let registry = Arc::new(ServiceRegistry::new(&plan.state));
@@ -119,9 +119,11 @@ impl Bench {
         );
         let engine = Arc::new(engine.unwrap());
         let links = Arc::new(Links::new(Arc::clone(&engine), registry, scope.clone()));
+        let tls = Arc::<crate::tls::NodeTls>::default();
         let node = Arc::new(NodeContext {
             http2_buffers: BufferBudget::default(),
-            metrics: NodeContext::collectors(&engine, &links),
+            metrics: NodeContext::collectors(&engine, &links, &tls),
+            tls,
             engine,
             links,
             admission,

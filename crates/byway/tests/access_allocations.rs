@@ -34,6 +34,7 @@ fn one_request(
         request_id: "0123456789abcdef",
         listener: "site",
         peer: Some("[2001:db8::1]:4711".parse().unwrap()),
+        tls: None,
         user: Some("alice"),
         subject: EntrySubject::Request {
             method: b"GET",

@@ -28,17 +28,23 @@ fn source(folder: &Path) -> FileSource {
     }
 }
 
+fn installed(folder: &Path, store: &CertificateStore) -> WatchedFiles {
+    let (mut watched, failed) = WatchedFiles::read(vec![source(folder)]);
+    assert!(failed.is_empty());
+    assert!(
+        store.all().is_empty(),
+        "nothing is installed before it is taken over"
+    );
+    watched.take_over(&WatchedFiles::default(), store);
+    watched
+}
+
 #[test]
 fn changed_files_are_read_again_and_others_are_not() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("root"));
     let store = CertificateStore::new();
     write(folder.path(), &authority, &["a.example"]);
-    let mut watched = WatchedFiles::default();
-    assert!(
-        watched
-            .replace(vec![source(folder.path())], &store)
-            .is_empty()
-    );
+    let mut watched = installed(folder.path(), &store);
     assert!(store.coverage("a.example").is_some());
     assert_eq!(watched.refresh(&store).installed, 0);
 
@@ -48,7 +54,7 @@ fn changed_files_are_read_again_and_others_are_not() {
     assert!(store.coverage("b.example").is_some());
     assert!(store.default_certificate().is_some());
 
-    assert!(watched.replace(Vec::new(), &store).is_empty());
+    WatchedFiles::default().take_over(&watched, &store);
     assert!(store.all().is_empty());
 }
 
@@ -57,8 +63,7 @@ fn files_that_cannot_be_used_leave_the_certificate_that_works_and_are_reported_o
     let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new("root"));
     let store = CertificateStore::new();
     write(folder.path(), &authority, &["a.example"]);
-    let mut watched = WatchedFiles::default();
-    watched.replace(vec![source(folder.path())], &store);
+    let mut watched = installed(folder.path(), &store);
     fs::write(folder.path().join("cert.pem"), "half").unwrap();
     let refreshed = watched.refresh(&store);
     assert_eq!((refreshed.installed, refreshed.failed.len()), (0, 1));

@@ -6,16 +6,25 @@ use std::process::ExitCode;
 use super::run::RunArgs;
 use super::{Common, refuse, terminal};
 use crate::config::{self, Effective, Plan, ResolverKind};
+use crate::tls;
 
 /// Validates the file. The effective Plan goes to stdout, as TOML, secrets masked.
 pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
     let path = args.path();
     match args.load(common) {
         Ok(plan) => {
+            let of_certificates = match tls::check(&plan) {
+                Ok(warnings) => warnings,
+                Err(error) => {
+                    terminal::note(format_args!("{error}"));
+                    return ExitCode::from(2);
+                }
+            };
             terminal::note(format_args!("{} is valid", path.display()));
             for warning in config::warnings(&plan)
                 .into_iter()
                 .chain(config::slash_warnings(&plan))
+                .chain(of_certificates)
             {
                 terminal::note(format_args!("warning: {warning}"));
             }

@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 clean, 1 run time, 2 config or
 //! auth.
 
+mod certificates;
 mod check;
 pub mod demo;
 mod desk;
@@ -106,7 +107,7 @@ enum Verb {
     Edge(edge::EdgeArgs),
     /// SOCKS and HTTP egress in one line: one node, or two: an exit and a desk
     #[command(after_help = examples::PROXY)]
-    Proxy(proxy::ProxyArgs),
+    Proxy(Box<proxy::ProxyArgs>),
     /// The public end of services that other nodes expose
     #[command(after_help = examples::SERVE)]
     Serve(serve::ServeArgs),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::certificates::CertificateArgs;
 use super::desk::{self, DeskArgs};
 use super::exit::{self, ExitArgs};
 use super::observe::ObserveArgs;
@@ -61,6 +62,8 @@ struct AloneArgs {
     #[arg(long)]
     open_to_the_world: bool,
     #[command(flatten)]
+    certificates: CertificateArgs,
+    #[command(flatten)]
     observe: ObserveArgs,
 }
 
@@ -84,6 +87,8 @@ fn run_alone(args: &AloneArgs, common: &Common) -> ExitCode {
         join: None,
         carrier: None,
     });
+    let CertificateArgs { cert, key } = &args.certificates;
+    let file = file.over_tls(cert.clone(), key.clone());
     match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
         Ok(plan) => run_node::serve(plan, None, common),
         Err(errors) => refuse(&errors),

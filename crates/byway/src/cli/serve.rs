@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::certificates::CertificateArgs;
 use super::observe::ObserveArgs;
 use super::{Common, refuse, run_node};
 use crate::config::{self, File, ServeFlags};
@@ -17,13 +18,18 @@ pub(super) struct ServeArgs {
     /// Where visitors of HTTP services arrive: 0.0.0.0:80, unix:/run/x.sock; needs --domain
     #[arg(long, value_name = "ADDR")]
     http: Vec<String>,
-    /// HTTP services become NAME.DOMAIN; needs --http
+    /// Where visitors of HTTP services arrive over TLS: 0.0.0.0:443; needs --domain and --cert
+    #[arg(long, value_name = "ADDR")]
+    https: Vec<String>,
+    /// HTTP services become NAME.DOMAIN; needs --http or --https
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<String>,
     /// How others reach this machine, for the join string. Default: the domain, or the address of
     /// --listen if it is a single one
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
+    #[command(flatten)]
+    certificates: CertificateArgs,
     #[command(flatten)]
     observe: ObserveArgs,
 }
@@ -33,9 +39,12 @@ pub(super) fn run(args: &ServeArgs, common: &Common) -> ExitCode {
     let file = File::for_serve(ServeFlags {
         listen: args.listen.clone(),
         http: args.http.clone(),
+        https: args.https.clone(),
         domain: args.domain.clone(),
         advertise: args.advertise.clone(),
     });
+    let CertificateArgs { cert, key } = &args.certificates;
+    let file = file.with_certificates(cert.clone(), key.clone());
     match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
         Ok(plan) => run_node::serve(plan, None, common),
         Err(errors) => refuse(&errors),

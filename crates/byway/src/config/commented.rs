@@ -67,6 +67,7 @@ fn line(out: &mut String, key: &Key, is_served: bool) {
     };
     let sign = match key.default {
         Default::Required if is_served => "",
+        Default::Unless(_) if is_served && !key.is_alternative => "",
         _ if key.is_alternative => "# ",
         _ => "#",
     };

@@ -29,7 +29,7 @@ pub struct Diff {
     /// join string was read from does not matter.
     pub joins: Changes<Arc<str>>,
     /// Other parts of the Plan that differ: `workers`, `drain`, `dial`, `limits`, `pool`, `retry`,
-    /// `spill`, `log`, `link`.
+    /// `spill`, `log`, `link`, `tls`, `certificates`.
     pub settings: Vec<&'static str>,
 }
 
@@ -154,7 +154,7 @@ fn same_listener((old, a): (&Plan, &ListenerPlan), (new, b): (&Plan, &ListenerPl
         }
         (a, b) => a == b,
     };
-    role && a.name == b.name && same_limits
+    role && a.name == b.name && same_limits && a.transport == b.transport
 }
 
 /// The limits of `listener` before any was lowered to fit into the descriptors of the process.
@@ -265,6 +265,11 @@ fn changed_settings(old: &Plan, new: &Plan) -> Vec<&'static str> {
         ("spill", old.spill == new.spill),
         ("log", old.log == new.log),
         ("link", old.link == new.link),
+        (
+            "tls",
+            old.tls.settings == new.tls.settings && old.tls.clients == new.tls.clients,
+        ),
+        ("certificates", old.tls.certificates == new.tls.certificates),
     ];
     parts
         .into_iter()

@@ -13,13 +13,15 @@ use std::sync::Arc;
 use super::link_plan::{Advertise, JoinPlan, LinkPlan, Serves, ServiceKind, ServicePlan};
 use super::plan::{
     EdgePlan, EgressPlan, ForwardPlan, ListenerPlan, Plan, Role, RoutePlan, Rule, RuleAction,
+    Transport,
 };
 use super::resolve::derived_route_name;
 use super::section::description::{Prose, quoted};
 use super::section::kind::{Kind, OrNone, Words};
 use super::section::{
-    Dial, Drain, Limits, LimitsPlan, Link, Log, Metrics, Pool, Retry, Section, Spill,
+    Dial, Drain, Limits, LimitsPlan, Link, Log, Metrics, Pool, Retry, Section, Spill, Tls,
 };
+use super::tls_plan::{CertificatePlan, ClientCertificatesPlan};
 use super::units::ByteSize;
 
 /// Prints the Plan in it.
@@ -72,29 +74,59 @@ impl Effective<'_> {
         let alike = |listener: &&Arc<ListenerPlan>| {
             discriminant(&listener.frontend.role) == discriminant(&first.frontend.role)
         };
-        writeln!(
-            f,
-            "listen = {}",
-            list(
-                listeners
-                    .iter()
-                    .filter(alike)
-                    .map(|listener| &listener.bind)
-            )
-        )?;
+        listen(f, "listen", listeners.iter().filter(alike))?;
         match &first.frontend.role {
-            Role::Edge(plan) => edge(f, plan, &first.frontend.limits),
+            Role::Edge(plan) => {
+                redirects(f, listeners)?;
+                edge(f, plan, &first.frontend.limits)
+            }
             Role::Egress(plan) => egress(f, plan, listeners, self.0),
             Role::Forward(plan) => forward(f, plan),
             Role::Metrics | Role::PublicPort(_) | Role::Agent(_) => Ok(()),
             Role::Link(plan) => {
-                let visitors = listeners
-                    .iter()
-                    .filter(|listener| !alike(listener))
-                    .map(|listener| &listener.bind);
+                let visitors = listeners.iter().filter(|listener| !alike(listener));
                 link(f, plan, visitors)
             }
         }
+    }
+}
+
+/// The addresses of a section: `key` for those without TLS, then `https`, and whether the first
+/// ones redirect to the others.
+fn listen<'p>(
+    f: &mut fmt::Formatter<'_>,
+    key: &str,
+    listeners: impl Iterator<Item = &'p Arc<ListenerPlan>>,
+) -> fmt::Result {
+    let is_tls = |listener: &&Arc<ListenerPlan>| listener.frontend.transport == Transport::Tls;
+    let (https, plain): (Vec<_>, Vec<_>) = listeners.partition(is_tls);
+    let binds = |listeners: &[&Arc<ListenerPlan>]| list(listeners.iter().map(|one| &one.bind));
+    if !plain.is_empty() {
+        writeln!(f, "{key} = {}", binds(&plain))?;
+    }
+    if https.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "https = {}", binds(&https))
+}
+
+/// Whether the plain listeners of an edge redirect, unless only some of them do.
+fn redirects(f: &mut fmt::Formatter<'_>, listeners: &[Arc<ListenerPlan>]) -> fmt::Result {
+    let of = |listener: &Arc<ListenerPlan>| match listener.frontend.transport {
+        Transport::Plain => Some(false),
+        Transport::Redirect(_) => Some(true),
+        Transport::Tls => None,
+    };
+    let (plain, has_https) = (
+        listeners.iter().filter_map(of).collect::<Vec<_>>(),
+        listeners.iter().any(|listener| of(listener).is_none()),
+    );
+    match (plain.first(), has_https) {
+        (Some(first), true) if plain.iter().all(|one| one == first) => {
+            writeln!(f, "redirect_to_https = {first}")
+        }
+        (Some(_), true) => writeln!(f, "# redirect_to_https: addresses with port 80"),
+        _ => Ok(()),
     }
 }
 
@@ -142,7 +174,40 @@ fn settings(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
         )?,
     }
     heading::<Link>(f, "link")?;
-    plan.link.print(f)
+    plan.link.print(f)?;
+    heading::<Tls>(f, "tls")?;
+    plan.tls.settings.print(f)?;
+    plan.tls
+        .clients
+        .iter()
+        .try_for_each(|plan| clients(f, plan))?;
+    plan.tls
+        .certificates
+        .iter()
+        .try_for_each(|plan| certificate(f, plan))
+}
+
+fn clients(f: &mut fmt::Formatter<'_>, plan: &ClientCertificatesPlan) -> fmt::Result {
+    writeln!(f, "\n[[tls.client]]\nhosts = {}", list(&plan.hosts))?;
+    writeln!(f, "ca = {}", quoted(plan.ca.display()))?;
+    writeln!(f, "mode = {}", quoted(plan.mode.word()))
+}
+
+fn certificate(f: &mut fmt::Formatter<'_>, plan: &CertificatePlan) -> fmt::Result {
+    writeln!(
+        f,
+        "\n[[certificate]]\ncert = {}",
+        quoted(plan.cert.display())
+    )?;
+    writeln!(f, "key = {}", quoted(plan.key.display()))?;
+    if let Some(ocsp) = &plan.ocsp {
+        writeln!(f, "ocsp = {}", quoted(ocsp.display()))?;
+    }
+    match &plan.names {
+        Some(names) => writeln!(f, "names = {}", list(names))?,
+        None => writeln!(f, "# names: those in the certificate")?,
+    }
+    writeln!(f, "default = {}", plan.is_default)
 }
 
 fn heading<T: Section>(f: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
@@ -251,7 +316,7 @@ fn forward(f: &mut fmt::Formatter<'_>, plan: &ForwardPlan) -> fmt::Result {
 fn link<'p>(
     f: &mut fmt::Formatter<'_>,
     plan: &LinkPlan,
-    visitors: impl Iterator<Item = &'p super::bind::Bind>,
+    visitors: impl Iterator<Item = &'p Arc<ListenerPlan>>,
 ) -> fmt::Result {
     let Advertise { port, .. } = plan.advertise;
     let own = if port.is_none() {
@@ -273,7 +338,7 @@ fn link<'p>(
                 "domain = {}  # below it, HTTP services have their names",
                 quoted(domain)
             )?;
-            writeln!(f, "http = {}", list(visitors))
+            listen(f, "http", visitors)
         }
         Serves::Services { domain: None } => writeln!(f, "# domain, http: TCP services only"),
         Serves::Exit(plan) => rules(f, plan, "exit"),

@@ -8,7 +8,7 @@
 use super::link_flags::{JoinFlag, join_flags};
 use super::place::{At, Place, Text};
 use super::secret::Secret;
-use super::section::{Edge, Egress, EgressCommon, File, Route, Rule, User};
+use super::section::{Certificate, Edge, Egress, EgressCommon, File, Route, Rule, User};
 
 /// What `byway proxy` and `byway proxy join` were given on the command line.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +56,41 @@ impl File {
             edge: vec![At::new(edge, Place::flag("--listen", ""))],
             ..Self::default()
         }
+    }
+
+    /// The same with `--cert` and `--key`: each `--listen` of an edge or a proxy speaks TLS, with
+    /// these certificates. Keys belong to certificates by their order; without keys, each is in the
+    /// file of its certificate. Without certificates, nothing changes.
+    #[must_use]
+    pub fn over_tls(mut self, certs: Vec<String>, keys: Vec<String>) -> Self {
+        self = self.with_certificates(certs, keys);
+        if self.certificate.is_empty() {
+            return self;
+        }
+        for edge in &mut self.edge {
+            edge.value.https = edge.value.listen.take();
+        }
+        for proxy in &mut self.proxy {
+            proxy.value.https = proxy.value.listen.take();
+        }
+        self
+    }
+
+    /// The same with the certificates of `--cert` and `--key`.
+    #[must_use]
+    pub fn with_certificates(mut self, certs: Vec<String>, keys: Vec<String>) -> Self {
+        let mut keys = keys.into_iter().map(|key| flag("--key", key));
+        let certificates = certs.into_iter().map(|cert| {
+            let place = Place::flag("--cert", &cert);
+            let certificate = Certificate {
+                cert: Some(flag("--cert", cert)),
+                key: keys.next(),
+                ..Certificate::default()
+            };
+            At::new(certificate, place)
+        });
+        self.certificate.extend(certificates);
+        self
     }
 
     /// What `byway proxy …` means: one egress proxy.

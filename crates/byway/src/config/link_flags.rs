@@ -16,6 +16,8 @@ pub struct ServeFlags {
     pub listen: Vec<String>,
     /// `--http`, each as in a file.
     pub http: Vec<String>,
+    /// `--https`, each as in a file.
+    pub https: Vec<String>,
     /// `--domain`.
     pub domain: Option<String>,
     /// `--advertise`.
@@ -89,6 +91,7 @@ impl File {
         let serve = Serve {
             listen: Some(flags("--listen", given.listen)),
             http: (!given.http.is_empty()).then(|| flags("--http", given.http)),
+            https: (!given.https.is_empty()).then(|| flags("--https", given.https)),
             domain: given.domain.map(|text| flag("--domain", text)),
             advertise: given.advertise.map(|text| flag("--advertise", text)),
             ..Serve::default()

@@ -43,6 +43,7 @@ mod surroundings;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tls_plan;
 mod units;
 mod warnings;
 
@@ -68,9 +69,9 @@ pub use login::{LoginDigest, MOST_CREDENTIAL_BYTES, UserPlan};
 pub use observe_flags::ObserveFlags;
 pub use place::{At, Place, Text};
 pub use plan::{
-    DescriptorsPlan, EdgePlan, EgressPlan, ForwardPlan, FrontendPlan, ListenerKey, ListenerPlan,
-    Lowered, LoweredBy, ParentPlan, Plan, Role, RoleKind, RouteId, RoutePlan, Rule, RuleAction,
-    StartSettings, UpstreamPlan,
+    DescriptorsPlan, EdgePlan, EgressPlan, ForwardPlan, FrontendKind, FrontendPlan, ListenerKey,
+    ListenerPlan, Lowered, LoweredBy, ParentPlan, Plan, Role, RoleKind, RouteId, RoutePlan, Rule,
+    RuleAction, StartSettings, Transport, UpstreamPlan,
 };
 pub use reference::reference;
 pub use resolve::resolve;
@@ -80,6 +81,7 @@ pub use section::*;
 pub use slashes::slash_warnings;
 pub use statuses::Statuses;
 pub use surroundings::{NameService, Surroundings};
+pub use tls_plan::{CertificatePlan, ClientCertificatesPlan, TlsPlan};
 pub use units::{BadQuantity, ByteSize, Period, Rate, UnitKind};
 pub use warnings::warnings;
 

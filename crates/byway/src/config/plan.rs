@@ -21,6 +21,7 @@ use super::section::{
     DialPlan, DrainPlan, EdgeSettings, EgressSettings, LimitsPlan, LinkSettings, LogPlan, PoolPlan,
     RetryPlan, RouteSettings, SpillPlan,
 };
+use super::tls_plan::TlsPlan;
 use crate::os::descriptors::Shares;
 
 /// The complete configuration of a node.
@@ -50,6 +51,8 @@ pub struct Plan {
     pub log: LogPlan,
     /// For every link of this node.
     pub link: LinkSettings,
+    /// TLS of all `https` listeners.
+    pub tls: TlsPlan,
     /// What to listen on, in the order of the file: edges, proxies, forwards, public ends of links,
     /// exits of links, then those of the metrics. May be empty if there are joins.
     pub listeners: Vec<Arc<ListenerPlan>>,
@@ -228,13 +231,45 @@ pub struct FrontendPlan {
     pub role: Role,
     /// What its downstreams may take: `[limits]` with the overrides of the section.
     pub limits: LimitsPlan,
+    /// Whether its downstreams speak TLS.
+    pub transport: Transport,
 }
 
 impl FrontendPlan {
-    /// The same, if it has this role.
-    pub fn of_role(self: Arc<Self>, role: RoleKind) -> Option<Arc<Self>> {
-        (self.role.kind() == role).then_some(self)
+    /// What connections are accepted for.
+    pub fn kind(&self) -> FrontendKind {
+        FrontendKind {
+            role: self.role.kind(),
+            tls: self.transport == Transport::Tls,
+        }
     }
+
+    /// The same, if it is of this kind.
+    pub fn of_kind(self: Arc<Self>, kind: FrontendKind) -> Option<Arc<Self>> {
+        (self.kind() == kind).then_some(self)
+    }
+}
+
+/// Whether downstreams speak TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// They do not.
+    #[default]
+    Plain,
+    /// They do not, and their requests are redirected to this `https` listener of the same section.
+    Redirect(Bind),
+    /// They do.
+    Tls,
+}
+
+/// What connections are accepted for: they are not served in another role, nor without TLS if they
+/// began with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrontendKind {
+    /// The role.
+    pub role: RoleKind,
+    /// Whether they speak TLS.
+    pub tls: bool,
 }
 
 /// What is done with the connections of a listener.

@@ -1,6 +1,6 @@
 //! Answer: Byway's own responses.
 //!
-//! In:    what is answered: a fault, or the end of a request at this hop.
+//! In:    what is answered: a fault, the end of a request at this hop, or a redirect to HTTPS.
 //! Out:   a complete response, queued downstream in any version: status, reason, request id,
 //!        Proxy-Status (RFC 9209).
 //! Never: reveals addresses behind an edge to its clients; the log has them under the request id.
@@ -30,6 +30,8 @@ pub enum Answer<'a> {
     Fault(&'a Fault),
     /// An OPTIONS that ends here (Max-Forwards).
     LastHop,
+    /// A request that has to be made over HTTPS, at this URL.
+    Redirect(&'a str),
 }
 
 impl Answer<'_> {
@@ -38,13 +40,14 @@ impl Answer<'_> {
         match self {
             Self::Fault(fault) => fault.status(),
             Self::LastHop => 200,
+            Self::Redirect(_) => 308,
         }
     }
 
     fn body(&self, options: &ResponseOptions<'_>) -> String {
         match self {
             Self::Fault(fault) => fault_text(fault, options),
-            Self::LastHop => String::new(),
+            Self::LastHop | Self::Redirect(_) => String::new(),
         }
     }
 }
@@ -61,6 +64,7 @@ pub fn queue(
     let written = downstream.write_head(framed, |out| match answer {
         Answer::Fault(fault) => write_fault(out, fault, framed, options),
         Answer::LastHop => write_last_hop(out, framed, options),
+        Answer::Redirect(location) => write_redirect(out, location, framed, options),
     });
     debug_assert!(written.is_ok(), "{written:?}");
     let body = if options.head_only { "" } else { &body };
@@ -84,6 +88,24 @@ fn write_last_hop(
 ) -> Result<(), Malformed> {
     out.response(200, b"OK")?;
     out.field(b"Allow", max_forwards::ALLOW.as_bytes())?;
+    out.field(b"Date", &date::now())?;
+    out.framing(framed);
+    if options.close {
+        out.connection("close");
+    }
+    out.end();
+    Ok(())
+}
+
+/// 308 keeps the method and the body (RFC 9110 section 15.4.9).
+fn write_redirect(
+    out: &mut impl HeadOut,
+    location: &str,
+    framed: Framed,
+    options: &ResponseOptions<'_>,
+) -> Result<(), Malformed> {
+    out.response(308, b"Permanent Redirect")?;
+    out.field(b"Location", location.as_bytes())?;
     out.field(b"Date", &date::now())?;
     out.framing(framed);
     if options.close {

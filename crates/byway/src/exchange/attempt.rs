@@ -401,6 +401,10 @@ impl<'a> Attempt<'a> {
             downstream: request.version(),
             length_describes: (request.method() == b"HEAD" || response.status() == 304)
                 && filter.is_none(),
+            hsts_seconds: self
+                .exchange
+                .forwarded
+                .map_or(0, |about| about.hsts_seconds),
         };
         downstream
             .write_head(sent_as, |out| {

@@ -20,6 +20,8 @@ use super::{date, max_forwards, websocket};
 /// The name of this proxy in Via and Proxy-Status.
 pub const PSEUDONYM: &str = "byway";
 
+const HSTS: &str = "Strict-Transport-Security";
+
 /// An address as text, written once per connection.
 #[derive(Clone, Copy)]
 pub struct IpText {
@@ -66,12 +68,16 @@ impl std::fmt::Write for IpText {
 pub struct Forwarded<'a> {
     /// The address that connected; `None` on a Unix socket.
     pub peer: Option<&'a [u8]>,
-    /// Whether the peer's own forwarding fields are trusted.
-    pub trusted: bool,
-    /// `http` or `https`.
-    pub proto: &'static str,
+    /// The certificate that it has presented, as the value of Client-Cert (RFC 9440).
+    pub client_cert: Option<&'a [u8]>,
     /// The id of this request.
     pub request_id: &'a str,
+    /// Whether the peer's own forwarding fields are trusted.
+    pub trusted: bool,
+    /// Whether it speaks TLS.
+    pub is_tls: bool,
+    /// What the response says in Strict-Transport-Security; 0 for nothing.
+    pub hsts_seconds: u32,
 }
 
 /// How a request is passed on.
@@ -163,7 +169,8 @@ fn forwarding_fields(
         }
     };
     if given("X-Forwarded-Proto").is_none() {
-        out.field(b"X-Forwarded-Proto", about.proto.as_bytes())?;
+        let proto: &[u8] = if about.is_tls { b"https" } else { b"http" };
+        out.field(b"X-Forwarded-Proto", proto)?;
     }
     if let (None, Some(host)) = (given("X-Forwarded-Host"), request.host()) {
         out.field(b"X-Forwarded-Host", host)?;
@@ -173,6 +180,9 @@ fn forwarding_fields(
     }
     if given("X-Request-Id").is_none() {
         out.field(b"X-Request-Id", about.request_id.as_bytes())?;
+    }
+    if let (None, Some(certificate)) = (given("Client-Cert"), about.client_cert) {
+        out.field(b"Client-Cert", certificate)?;
     }
     Ok(())
 }
@@ -187,6 +197,8 @@ pub struct ResponseRules {
     pub downstream: Version,
     /// Whether a Content-Length describes a body that is not sent (HEAD, 304).
     pub length_describes: bool,
+    /// The lifetime in Strict-Transport-Security, if the upstream sends none; 0 for nothing.
+    pub hsts_seconds: u32,
 }
 
 /// A body of unknown length is chunked for HTTP/1.1 (streams of later versions frame it
@@ -227,6 +239,10 @@ pub fn forward_response(
     if response.field("Date").is_none() {
         // RFC 9110 section 6.6.1: a recipient adds the time of receipt to a response without Date.
         out.field(b"Date", &date::now())?;
+    }
+    if rules.hsts_seconds > 0 && response.field(HSTS).is_none() {
+        let value = format!("max-age={}", rules.hsts_seconds);
+        out.field(HSTS.as_bytes(), value.as_bytes())?;
     }
     write_via(out, response.version())?;
     match (rules.framed, rules.length_describes) {

@@ -11,6 +11,7 @@ use byway_dial::Stream;
 use byway_http::filter::MakeFilter;
 use byway_http::h2::BufferBudget;
 use byway_pool::Pool;
+use byway_tls::Session;
 
 use super::admission::Admission;
 use super::public_ports::OpenPorts;
@@ -18,6 +19,7 @@ use super::worker_balance::WorkerLoads;
 use crate::config::{Bind, FrontendPlan, Plan};
 use crate::link::Links;
 use crate::live::{ListenerSettings, Live};
+use crate::observe::access::line::TlsEntry;
 use crate::observe::counters::Counters;
 use crate::observe::registry::MetricsRegistry;
 use crate::observe::worker_stats::WorkerStats;
@@ -25,6 +27,7 @@ use crate::outbound::Engine;
 use crate::outbound::pooled::PoolKey;
 use crate::outbound::upstream_conn::UpstreamConn;
 use crate::runtime::scope::Scope;
+use crate::tls::NodeTls;
 
 /// What all listeners of a node have in common.
 pub struct NodeContext {
@@ -40,6 +43,8 @@ pub struct NodeContext {
     pub scopes: Vec<Scope>,
     /// The public ports of exposed services.
     pub ports: OpenPorts,
+    /// The certificates, and what handshakes need.
+    pub tls: Arc<NodeTls>,
     /// What all connections of HTTP/2 hold of bodies that are not passed on.
     pub http2_buffers: BufferBudget,
     /// What a `[metrics]` listener prints.
@@ -48,12 +53,17 @@ pub struct NodeContext {
 
 impl NodeContext {
     /// Everything of a node that has metrics to print.
-    pub fn collectors(engine: &Arc<Engine>, links: &Arc<Links>) -> MetricsRegistry {
+    pub fn collectors(
+        engine: &Arc<Engine>,
+        links: &Arc<Links>,
+        tls: &Arc<NodeTls>,
+    ) -> MetricsRegistry {
         MetricsRegistry::new(vec![
             Arc::clone(&engine.telemetry) as _,
             Arc::clone(links) as _,
             Arc::clone(engine) as _,
             Arc::clone(&engine.live) as _,
+            Arc::clone(tls) as _,
         ])
     }
 }
@@ -123,13 +133,28 @@ impl ConnectionContext {
     }
 }
 
-/// The number and the peer of a connection.
-#[derive(Clone, Copy, Debug, Default)]
+/// What is known of a connection.
+#[derive(Clone, Debug, Default)]
 pub struct ConnectionInfo {
     /// The number of the connection, starting with 1; 0 if this node dialled it.
     pub connection: u64,
     /// The address that connected; `None` on a Unix socket.
     pub peer: Option<SocketAddr>,
+    /// What its TLS handshake has negotiated; `None` without TLS.
+    pub tls: Option<Arc<Session>>,
+}
+
+impl ConnectionInfo {
+    /// What the access log says about the TLS session.
+    pub fn tls_entry(&self) -> Option<TlsEntry<'_>> {
+        self.tls.as_deref().map(|session| TlsEntry {
+            version: session.version_word(),
+            cipher: session.cipher(),
+            name: session.server_name(),
+            resumed: session.is_resumed(),
+            client: session.client().map(|client| &*client.subject),
+        })
+    }
 }
 
 /// An accepted connection, before anything was read from it.

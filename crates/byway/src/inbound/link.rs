@@ -137,6 +137,7 @@ async fn serve_quic(listener: QuicListener, context: Arc<ListenerContext>) {
             let info = ConnectionInfo {
                 connection,
                 peer: Some(peer),
+                tls: None,
             };
             let (arriving, open) = (context.clone(), open.clone());
             context
@@ -368,6 +369,7 @@ mod tests {
                 info: ConnectionInfo {
                     connection: 1,
                     peer: Some(peer),
+                    tls: None,
                 },
             };
             let (context, plan) = (Arc::clone(&context), Arc::clone(&plan));

@@ -21,7 +21,7 @@ use super::context::{ConnectionContext, ConnectionInfo, NodeContext};
 use super::dial_permits::{DialPermit, NoDialPermit, PermitHolder};
 use super::tunnel::{relay_options, relay_streams};
 use super::tunnel_log::TunnelLog;
-use crate::config::{Bind, FrontendPlan, Plan, Role, Serves, ServiceKind};
+use crate::config::{Bind, FrontendPlan, Plan, Role, Serves, ServiceKind, Transport};
 use crate::fault::{Fault, Reason, Who};
 use crate::link::outgoing::{OutgoingLink, StreamServer};
 use crate::live::ListenerSettings;
@@ -54,6 +54,7 @@ impl StreamServer for NodeContext {
             name: Arc::clone(&plan.id),
             role: Role::Agent(plan),
             limits: self.engine.live.peek().limits.clone(),
+            transport: Transport::Plain,
         };
         let address = Bind::Tcp(address.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 0))));
         let scope = self.links.scope.clone();
@@ -103,6 +104,7 @@ pub(super) async fn serve_streams(mut from: IncomingStreams) {
         let info = ConnectionInfo {
             connection: from.connection,
             peer: arrived.peer(),
+            tls: None,
         };
         scope.spawn("link stream", async move {
             serve_stream(arrived, info, context, outgoing, link, user).await

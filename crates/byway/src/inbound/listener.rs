@@ -296,7 +296,7 @@ impl ListenSocket {
                     socket: RegisteredSocket::Tcp(socket),
                     info: ConnectionInfo {
                         peer: Some(peer),
-                        connection: 0,
+                        ..ConnectionInfo::default()
                     },
                 })
             }

@@ -40,7 +40,7 @@ pub async fn serve(
                 return downstream.fin_on_drop();
             };
             let guess = if first == Some(&0x16) {
-                " (TLS? this port speaks SOCKS and plain HTTP)"
+                " (TLS? this address speaks SOCKS and plain HTTP; addresses of `https` speak TLS)"
             } else {
                 ""
             };

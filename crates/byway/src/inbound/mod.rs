@@ -4,7 +4,7 @@
 //! role of the listener: `http` (edge), `mixed` (egress: `socks` or `http` by its first byte),
 //! `tcp` (forward, exposed service), `link` or `metrics_listener`. `context` is what a connection may use.
 //! `connect` is the CONNECT method, `credentials` authenticates users of an egress, `tunnel` starts
-//! every relay, `tunnel_log` records them.
+//! every relay, `tunnel_log` records them. `tls` is the handshake in front of `http` and `mixed`.
 //!
 //! `admission` bounds what all listeners accept together, with `quota`, `dial_permits`,
 //! `link_permits` and `pending_links`; `ip_limit` bounds an address, `worker_balance` selects the
@@ -30,6 +30,7 @@ pub mod public_ports;
 pub mod quota;
 pub mod socks;
 pub mod tcp;
+mod tls;
 pub mod tunnel;
 pub mod tunnel_log;
 pub mod worker_balance;

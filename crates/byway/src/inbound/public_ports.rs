@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use super::bind::{self, Bound};
 use super::context::NodeContext;
 use super::listener::{ListenerContext, ListenerGroup};
-use crate::config::{Bind, FrontendPlan, LimitsPlan, Role};
+use crate::config::{Bind, FrontendPlan, LimitsPlan, Role, Transport};
 use crate::link::port_opener::{NotOpen, PORTS_A_TENANT, PortOpener, UnclaimedPort};
 use crate::live::ListenerSettings;
 use crate::observe::log_limit::LogLimit;
@@ -317,6 +317,7 @@ fn start(
         name: name.to_string().into(),
         role: Role::PublicPort(name),
         limits: limits.clone(),
+        transport: Transport::Plain,
     };
     let admit = node.admission.of(&frontend.role, limits.connections);
     let (settings, bind) = (

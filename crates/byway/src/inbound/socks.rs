@@ -40,7 +40,7 @@ pub async fn serve(
     };
     let mut session = SocksConnection {
         downstream,
-        info,
+        info: &info,
         context: &context,
         plan: &plan,
         frontend: &frontend,
@@ -58,7 +58,7 @@ pub async fn serve(
 
 struct SocksConnection<'a> {
     downstream: Conn,
-    info: ConnectionInfo,
+    info: &'a ConnectionInfo,
     context: &'a ConnectionContext,
     plan: &'a Arc<Plan>,
     frontend: &'a FrontendPlan,
@@ -267,7 +267,7 @@ impl SocksConnection<'_> {
                 .and_then(|socks_request| socks_request.user.as_deref()),
         );
         let protocol = socks_request.map_or("SOCKS", |socks_request| socks_request.dialect.word());
-        let tunnel_log = TunnelLog::new(self.context, &self.info, self.frontend, user, protocol);
+        let tunnel_log = TunnelLog::new(self.context, self.info, self.frontend, user, protocol);
         tunnel_log.refused(
             socks_request.map(|socks_request| &socks_request.target),
             fault,

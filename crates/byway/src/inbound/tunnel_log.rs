@@ -175,6 +175,7 @@ impl<'a> TunnelLog<'a> {
             listener: &self.frontend.name,
             peer: self.info.peer,
             user: self.user,
+            tls: self.info.tls_entry(),
             subject: EntrySubject::Tunnel {
                 target: &target(),
                 protocol: self.protocol,

@@ -21,7 +21,7 @@ use super::leaving::{GoAwayMeaning, LeaveStep, Leaving};
 use super::outbox::Outbox;
 use super::port_opener::{NotOpen, PortOpener};
 use super::registry::{ClaimedName, LostName};
-use crate::config::{Bind, LimitsPlan, LinkPlan, Plan, Role, Serves};
+use crate::config::{Bind, LimitsPlan, LinkPlan, ListenerPlan, Plan, Role, Serves, Transport};
 use crate::live::ListenerSettings;
 use crate::outbound::pooled::PoolKey;
 use crate::runtime::scope::Scope;
@@ -329,10 +329,7 @@ impl AcceptedSession {
         let name = Name::Http(host.clone());
         self.claim(&name, &label, register.service)
             .map_err(|denied| refusal(&name, &denied))?;
-        Ok(format!(
-            "http://{host}{}",
-            http_port(&self.links, plan, domain)
-        ))
+        Ok(url_of(&host, &self.links, plan, domain))
     }
 
     fn register_tcp(
@@ -582,16 +579,27 @@ impl Drop for AcceptedSession {
     }
 }
 
-/// `:8081`, if the HTTP listener of that domain is not on port 80.
-fn http_port(links: &Links, plan: &Plan, domain: &HostName) -> String {
+/// The URL of a service: `https://` if that domain has such a listener, with a port if it is not
+/// the one of the scheme.
+fn url_of(host: &str, links: &Links, plan: &Plan, domain: &HostName) -> String {
     let of_domain =
         |role: &Role| matches!(role, Role::Edge(edge) if edge.domain.as_ref() == Some(domain));
-    let listener = plan
-        .keyed_listeners()
-        .find(|(_, listener)| of_domain(&listener.frontend.role));
+    let is_tls = |listener: &ListenerPlan| listener.frontend.transport == Transport::Tls;
+    let all = || {
+        plan.keyed_listeners()
+            .filter(|(_, one)| of_domain(&one.frontend.role))
+    };
+    let encrypted = all().find(|(_, listener)| is_tls(listener));
+    let (scheme, own) = match &encrypted {
+        Some(_) => ("https", 443),
+        None => ("http", 80),
+    };
+    let listener = encrypted.or_else(|| all().next());
     let bound = listener.and_then(|(key, _)| links.engine.live.address_of(&key));
     match bound.as_deref() {
-        Some(Bind::Tcp(address)) if address.port() != 80 => format!(":{}", address.port()),
-        _ => String::new(),
+        Some(Bind::Tcp(address)) if address.port() != own => {
+            format!("{scheme}://{host}:{}", address.port())
+        }
+        _ => format!("{scheme}://{host}"),
     }
 }

@@ -130,6 +130,7 @@ pub fn note(
         listener,
         peer,
         user: None,
+        tls: None,
         subject: EntrySubject::Request {
             method: &visited.method,
             target: &visited.target,
@@ -278,6 +279,7 @@ mod tests {
             listener: "public",
             peer: Some("[2001:db8::1]:443".parse().unwrap()),
             user: None,
+            tls: None,
             subject: EntrySubject::Request {
                 method: &long,
                 target: &long,

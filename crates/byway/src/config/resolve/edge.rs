@@ -18,6 +18,7 @@ use super::super::section::kind::{Form, Kind, OrNone};
 use super::super::section::{Edge, LimitsPlan, Route};
 use super::super::units::ByteSize;
 use super::Resolver;
+use super::listen::listeners_over;
 use super::upstream::parse_upstream;
 
 /// A larger compiled pattern is a mistake, or an attempt to fill the memory.
@@ -26,7 +27,9 @@ const MOST_REGEX_BYTES: usize = 1 << 20;
 impl Resolver<'_> {
     pub(super) fn edge(&mut self, edge: &At<Edge>, limits: &LimitsPlan) -> Vec<ListenerPlan> {
         let written = &edge.value;
-        let binds = self.binds("[[edge]]", &edge.place, &written.listen);
+        let plain = self.plain_binds("[[edge]]", &edge.place, &written.listen, &written.https);
+        let https = self.https_binds(&written.https);
+        let binds = [plain.clone(), https.clone()].concat();
         let max_body = self.max_body(&written.max_body, limits.max_body);
         let routes = self.routes(edge, &binds, max_body);
         let trusted_proxies = self.networks("trusted_proxies", &written.trusted_proxies);
@@ -41,7 +44,9 @@ impl Resolver<'_> {
             max_body,
             ..limits.clone()
         };
-        self.listeners(&written.name, binds, &role, &limits)
+        let name = self.section_name(&written.name);
+        let binds = self.transports(plain, https, &written.redirect_to_https);
+        listeners_over(name.as_ref(), binds, &role, &limits)
     }
 
     fn routes(

@@ -22,6 +22,7 @@ use super::super::secret::Secret;
 use super::super::section::kind::{Kind, OneOf};
 use super::super::section::{self, ActionWord, Egress, LimitsPlan, SpillMode, SpillPlan, User};
 use super::Resolver;
+use super::listen::listeners_over;
 use super::parent::parse_parent;
 
 impl Resolver<'_> {
@@ -32,7 +33,9 @@ impl Resolver<'_> {
         spill: &SpillPlan,
     ) -> Vec<ListenerPlan> {
         let written = &egress.value;
-        let binds = self.binds("[[proxy]]", &egress.place, &written.listen);
+        let plain = self.plain_binds("[[proxy]]", &egress.place, &written.listen, &written.https);
+        let https = self.https_binds(&written.https);
+        let binds = [plain.clone(), https.clone()].concat();
         self.refuse_accidental_openness(written, &binds);
         let users = self.users(written);
         let (rules, exit) = (self.rules(&written.rule, &users), self.desk(egress));
@@ -43,7 +46,12 @@ impl Resolver<'_> {
             spill: spill.mode == SpillMode::Auto && dials(written),
             exit,
         };
-        self.listeners(&written.name, binds, &Role::Egress(Arc::new(plan)), limits)
+        let name = self.section_name(&written.name);
+        // A proxy's clients do not follow redirects of the proxy itself.
+        let never = Some(At::new(false, egress.place.clone()));
+        let binds = self.transports(plain, https, &never);
+        let role = Role::Egress(Arc::new(plan));
+        listeners_over(name.as_ref(), binds, &role, limits)
     }
 
     /// Refuses a public listener without users, unless the config confirms it.

@@ -11,7 +11,7 @@ use byway_dial::Target;
 use super::super::bind::{Bind, check_socket_path};
 use super::super::diagnostic::Diagnostic;
 use super::super::place::{At, Place, Text};
-use super::super::plan::{ForwardPlan, FrontendPlan, ListenerPlan, Role};
+use super::super::plan::{ForwardPlan, FrontendPlan, ListenerPlan, Role, Transport};
 use super::super::section::{LimitsPlan, Tcp};
 use super::Resolver;
 
@@ -158,19 +158,31 @@ impl Resolver<'_> {
     }
 }
 
-/// One listener an address.
+/// One listener an address, without TLS.
 pub(in super::super) fn listeners_called(
     name: Option<&Arc<str>>,
     binds: Vec<At<Bind>>,
     role: &Role,
     limits: &LimitsPlan,
 ) -> Vec<ListenerPlan> {
-    let listener = |bind: At<Bind>| {
+    let plain = binds.into_iter().map(|bind| (bind, Transport::Plain));
+    listeners_over(name, plain, role, limits)
+}
+
+/// One listener an address, each with its transport.
+pub(super) fn listeners_over(
+    name: Option<&Arc<str>>,
+    binds: impl IntoIterator<Item = (At<Bind>, Transport)>,
+    role: &Role,
+    limits: &LimitsPlan,
+) -> Vec<ListenerPlan> {
+    let listener = |(bind, transport): (At<Bind>, Transport)| {
         let name = name.cloned();
         let frontend = FrontendPlan {
             name: name.unwrap_or_else(|| bind.value.to_string().into()),
             role: role.clone(),
             limits: limits.clone(),
+            transport,
         };
         ListenerPlan {
             bind: bind.value,

@@ -15,6 +15,7 @@ mod join;
 mod listen;
 mod parent;
 mod serve;
+mod tls;
 mod upstream;
 
 use std::cell::RefCell;
@@ -70,6 +71,8 @@ pub(super) struct Resolver<'s> {
     line_ends: Vec<usize>,
     /// How many sections with routes begin with each address.
     edges: HashMap<Bind, usize>,
+    /// Where `https` is written first.
+    first_https: Option<Place>,
 }
 
 impl<'s> Resolver<'s> {
@@ -85,6 +88,7 @@ impl<'s> Resolver<'s> {
             joins: Joins::default(),
             line_ends: memchr::memchr_iter(b'\n', around.text.as_bytes()).collect(),
             edges: HashMap::new(),
+            first_https: None,
         }
     }
 
@@ -137,6 +141,7 @@ impl<'s> Resolver<'s> {
         for expose in &file.expose {
             self.expose(expose);
         }
+        let tls = self.tls(file);
         self.refuse_emptiness(file);
         // Last, so that an address that is listed twice is reported at the metrics.
         listeners.extend(self.metrics(&file.metrics, &limits));
@@ -158,6 +163,7 @@ impl<'s> Resolver<'s> {
             spill,
             log: file.log.resolve(self, "log."),
             link: file.link.resolve(self, "link."),
+            tls,
             listeners: listeners.into_iter().map(Arc::new).collect(),
             joins: std::mem::take(&mut self.joins).into_plans(),
         }

@@ -15,7 +15,7 @@ use super::super::place::At;
 use super::super::plan::{EdgePlan, ListenerPlan, Role};
 use super::super::section::{EdgeSettings, LimitsPlan, Serve};
 use super::Resolver;
-use super::listen::listeners_called;
+use super::listen::{listeners_called, listeners_over};
 
 impl Resolver<'_> {
     pub(super) fn serve(&mut self, serve: &At<Serve>, limits: &LimitsPlan) -> Vec<ListenerPlan> {
@@ -26,6 +26,8 @@ impl Resolver<'_> {
             .as_ref()
             .map(|list| self.addresses("http", list))
             .unwrap_or_default();
+        let https = self.https_binds(&written.https);
+        let visitors = self.transports(visitors, https, &None);
         let domain = self.domain(written);
         let name = self.section_name(&written.name);
         if written.domain.is_some() && domain.is_none() {
@@ -39,6 +41,7 @@ impl Resolver<'_> {
             trusted_proxies: Vec::new(),
             settings: EdgeSettings {
                 reject_empty_segments: false,
+                hsts: None,
             },
             domain: domain.clone(),
         };
@@ -47,7 +50,7 @@ impl Resolver<'_> {
             serves: Serves::Services { domain },
         }));
         let mut listeners = listeners_called(name.as_ref(), binds, &link, limits);
-        listeners.extend(listeners_called(
+        listeners.extend(listeners_over(
             name.as_ref(),
             visitors,
             &Role::Edge(Arc::new(edge)),
@@ -57,7 +60,10 @@ impl Resolver<'_> {
     }
 
     fn domain(&mut self, written: &Serve) -> Option<HostName> {
-        match (&written.http, &written.domain) {
+        match (
+            written.http.as_ref().or(written.https.as_ref()),
+            &written.domain,
+        ) {
             (Some(http), None) => {
                 let (needs, needed) = words(http.place.is_flag(), "http", "domain");
                 let message = format!(

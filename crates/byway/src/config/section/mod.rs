@@ -8,6 +8,7 @@
 #[macro_use]
 mod keys;
 
+mod certificate;
 pub(super) mod description;
 mod dial;
 mod drain;
@@ -28,8 +29,10 @@ mod rule;
 mod serve;
 mod spill;
 mod tcp;
+mod tls;
 mod top;
 
+pub use certificate::Certificate;
 pub use dial::{Dial, DialPlan, Family, ResolverKind};
 pub use drain::{Drain, DrainPlan};
 pub use edge::{Edge, EdgeSettings};
@@ -48,6 +51,7 @@ pub(super) use rule::{ActionWord, Rule};
 pub use serve::Serve;
 pub use spill::{Spill, SpillMode, SpillPlan};
 pub use tcp::Tcp;
+pub use tls::{ClientCertificates, ClientMode, OldestVersion, Tls, TlsSettings};
 pub use top::File;
 
 use self::description::Description;

@@ -15,7 +15,11 @@ keys! {
         ///
         /// If other machines can reach it, `users` or `open_to_the_world` is required: this prevents
         /// accidental open proxies.
-        listen: Vec<String>, in "listen addresses", example "127.0.0.1:1080", required;
+        listen: Vec<String>, in "listen addresses", example "127.0.0.1:1080", unless "https";
+        /// Addresses where clients speak TLS to the proxy.
+        ///
+        /// Browsers call it an HTTPS proxy. See `[[certificate]]` and `[tls]`.
+        https: Vec<String>, in "listen addresses", example "127.0.0.1:1443", instead "listen";
         /// Who may use it.
         ///
         /// Names and passwords are what SOCKS5 can carry (RFC 1929).

@@ -19,9 +19,14 @@ keys! {
             default "`domain`, else the first address of `listen` if it is a single one";
         /// HTTP services become `NAME.DOMAIN`.
         ///
-        /// Required with `http`, and `http` with it; no two sections have the same one.
+        /// Required with `http` or `https`, and one of them with it; no two sections have the same one.
         domain: String, in "a host name", example "t.example.com", default "TCP services only";
         /// Where visitors of HTTP services arrive.
         http: Vec<String>, in "listen addresses", example "0.0.0.0:80", default "none";
+        /// Where visitors of HTTP services arrive over TLS.
+        ///
+        /// Services get `https:` URLs, and addresses of `http` with port 80 redirect there. The
+        /// certificate should be for `*.DOMAIN`.
+        https: Vec<String>, in "listen addresses", example "0.0.0.0:443", default "none";
     }
 }

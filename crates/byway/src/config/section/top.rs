@@ -2,8 +2,8 @@
 
 use super::prelude::*;
 use super::{
-    Dial, Drain, Edge, Egress, Exit, Expose, Limits, Link, Log, Metrics, Pool, Retry, Serve, Spill,
-    Tcp,
+    Certificate, Dial, Drain, Edge, Egress, Exit, Expose, Limits, Link, Log, Metrics, Pool, Retry,
+    Serve, Spill, Tcp, Tls,
 };
 
 keys! {
@@ -36,6 +36,10 @@ keys! {
         metrics: Metrics;
         /// See [`Link`].
         link: Link;
+        /// See [`Tls`].
+        tls: Tls;
+        /// See [`Certificate`].
+        certificate: Vec<Certificate>;
         /// See [`Edge`].
         edge: Vec<Edge>;
         /// See [`Egress`].

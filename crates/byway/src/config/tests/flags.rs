@@ -309,6 +309,7 @@ fn a_serve_on_one_line_is_the_public_end_of_services() {
     let flags = ServeFlags {
         listen: owned(&["127.0.0.1:7000"]),
         http: owned(&["127.0.0.1:8081"]),
+        https: Vec::new(),
         domain: Some("t.localhost".to_owned()),
         advertise: None,
     };

@@ -28,9 +28,11 @@ fn request_through(text: &str, forwarded: Option<Forwarded<'_>>, upgrade: Option
 fn at_edge(trusted: bool) -> Option<Forwarded<'static>> {
     Some(Forwarded {
         peer: Some(b"192.0.2.7"),
-        trusted,
-        proto: "http",
+        client_cert: None,
         request_id: "ours",
+        trusted,
+        is_tls: false,
+        hsts_seconds: 0,
     })
 }
 
@@ -55,6 +57,7 @@ const PLAIN: ResponseRules = ResponseRules {
     close: false,
     downstream: Version::Http11,
     length_describes: false,
+    hsts_seconds: 0,
 };
 
 #[test]

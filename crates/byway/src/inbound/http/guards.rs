@@ -6,9 +6,11 @@
 
 use byway_dial::target::split_port;
 use byway_head::{Request, TargetForm};
+use byway_tls::Session;
 
 use crate::exchange::head::PSEUDONYM;
 use crate::fault::{Fault, Reason, Who};
+use crate::tls::NodeTls;
 
 /// An exit that leads to itself, or two that lead to each other, would use up all connections.
 const MOST_HOPS: usize = 16;
@@ -42,18 +44,47 @@ pub(super) fn refuse_loop(request: &Request<'_>) -> Result<(), Fault> {
     }
 }
 
-/// A target in absolute form has a scheme. In clear text that must be `http`; a trusted proxy may
-/// have terminated TLS in front of this node.
-pub(super) fn refuse_misdirected(request: &Request<'_>, trusted: bool) -> Result<(), Fault> {
+/// A target in absolute form has a scheme. It must be that of the connection (RFC 9110 section 7.4);
+/// a trusted proxy may have terminated TLS in front of this node.
+pub(super) fn refuse_misdirected(
+    request: &Request<'_>,
+    trusted: bool,
+    is_tls: bool,
+) -> Result<(), Fault> {
+    let own: &[u8] = if is_tls { b"https" } else { b"http" };
     match request.target_form() {
-        TargetForm::Absolute { scheme, .. }
-            if !scheme.eq_ignore_ascii_case(b"http") && !trusted =>
-        {
-            let detail = "the target has a scheme other than http, and this connection is not TLS: request it by its path";
+        TargetForm::Absolute { scheme, .. } if !scheme.eq_ignore_ascii_case(own) && !trusted => {
+            let detail = match is_tls {
+                true => {
+                    "the target has a scheme other than https, and this connection is TLS: request it by its path"
+                }
+                false => {
+                    "the target has a scheme other than http, and this connection is not TLS: request it by its path"
+                }
+            };
             Err(Fault::new(Who::Downstream, Reason::Misdirected, detail))
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses a request for a host that its TLS session is not for: the client must connect anew, so
+/// that it sees the certificate of that host, and shows its own if the host asks for one.
+pub(super) fn refuse_other_host(tls: &NodeTls, session: &Session, host: &str) -> Result<(), Fault> {
+    let server = tls.server();
+    match &*server {
+        Some(server) if !server.may_serve(session, host) => {
+            let detail = "the TLS session of this connection is for another host: connect anew";
+            Err(Fault::new(Who::Downstream, Reason::Misdirected, detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a trusted proxy has received the request over TLS.
+pub(super) fn was_https(request: &Request<'_>) -> bool {
+    let proto = request.field("X-Forwarded-Proto");
+    proto.is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
 }
 
 /// The host that the request is for, without its port.

@@ -5,7 +5,6 @@
 //! Never: reads the next request before the response to the last was sent, or serves a partial
 //!        request.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,13 +52,11 @@ pub fn serve_egress(
 /// One client connection. While it is idle it owns nothing but its socket.
 struct Http1Connection {
     downstream: Conn,
-    peer: Option<SocketAddr>,
+    info: ConnectionInfo,
     /// The address of the peer for X-Forwarded-For.
     peer_text: Option<IpText>,
     /// The key of the client in the pool.
     client: Client,
-    /// Its number.
-    connection: u64,
     context: Arc<ConnectionContext>,
     /// The Plan of the last request and the listener in it.
     view: Option<(Arc<Plan>, Arc<FrontendPlan>)>,
@@ -112,14 +109,11 @@ impl RequestJob {
 
 impl Http1Connection {
     fn new(downstream: Conn, info: ConnectionInfo, context: Arc<ConnectionContext>) -> Box<Self> {
-        let ConnectionInfo { connection, peer } = info;
-        let peer_text = peer.map(|peer| IpText::of(peer.ip()));
         Box::new(Self {
             downstream,
-            peer,
-            peer_text,
-            client: client::of_peer(peer),
-            connection,
+            peer_text: info.peer.map(|peer| IpText::of(peer.ip())),
+            client: client::of_peer(info.peer),
+            info,
             context,
             view: None,
             listener_metrics: Arc::default(),
@@ -156,7 +150,7 @@ impl Http1Connection {
                     next
                 }
                 Ok(Arrival::Http2) => {
-                    let (info, context) = (self.info(), Arc::clone(&self.context));
+                    let (info, context) = (self.info.clone(), Arc::clone(&self.context));
                     let (stream, early) = self.downstream.into_parts();
                     return Box::pin(h2::serve_after(stream, &early, info, context)).await;
                 }
@@ -169,11 +163,10 @@ impl Http1Connection {
                 Next::Leave => return Box::pin(self.downstream.fin_and_drop()).await,
                 Next::Reset(_) => return,
                 Next::Tunnel(tunnel) => {
-                    let info = self.info();
                     return Box::pin(tunnel::relay_conn(
                         self.downstream,
                         *tunnel,
-                        &info,
+                        &self.info,
                         &self.context,
                         &frontend,
                     ))
@@ -243,7 +236,7 @@ impl Http1Connection {
         counters.malformed_requests.add(1);
         if let Some(line) = counters.log_limits.malformed_requests.count() {
             tracing::info!(
-                peer = self.peer.map(display), listener = %self.context.address, class = fault.reason.word(),
+                peer = self.info.peer.map(display), listener = %self.context.address, class = fault.reason.word(),
                 left_out = line.left_out, "malformed request: {fault}"
             );
         }
@@ -268,7 +261,7 @@ impl Http1Connection {
         record.status = fault.status();
         let request_log = RequestLog {
             context: &self.context,
-            info: self.info(),
+            info: &self.info,
             listener_metrics: &self.listener_metrics,
             frontend,
         };
@@ -288,7 +281,7 @@ impl Http1Connection {
             connection: &self.context,
             plan,
             frontend,
-            info: self.info(),
+            info: &self.info,
             peer_text: self.peer_text.as_ref(),
             client: self.client,
             listener_metrics: &self.listener_metrics,
@@ -301,13 +294,6 @@ impl Http1Connection {
             &frontend.limits.head_limits(),
         );
         request::serve(&cx, request, &mut downstream, &mut self.timer).await
-    }
-
-    fn info(&self) -> ConnectionInfo {
-        ConnectionInfo {
-            connection: self.connection,
-            peer: self.peer,
-        }
     }
 }
 

@@ -285,7 +285,7 @@ impl Common {
     fn note_unreadable(&self, view: &View, id: &str, record: &RequestRecord, fault: &Fault) {
         let request_log = RequestLog {
             context: &self.context,
-            info: self.info,
+            info: &self.info,
             listener_metrics: &view.listener_metrics,
             frontend: &view.frontend,
         };
@@ -302,7 +302,7 @@ impl StreamJob {
                     connection: &self.common.context,
                     plan: &self.view.plan,
                     frontend: &self.view.frontend,
-                    info: self.common.info,
+                    info: &self.common.info,
                     peer_text: self.common.peer_text.as_ref(),
                     client: self.common.client,
                     listener_metrics: &self.view.listener_metrics,

@@ -10,6 +10,7 @@ mod future_pool;
 mod guards;
 pub mod h1;
 pub mod h2;
+mod redirect;
 mod request;
 pub mod request_log;
 mod respond;

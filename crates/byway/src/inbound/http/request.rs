@@ -22,8 +22,8 @@ use super::super::tunnel;
 use super::super::{connect, credentials};
 use super::request_log::RequestLog;
 use super::respond::respond;
-use super::{client, guards};
-use crate::config::{EdgePlan, EgressPlan, FrontendPlan, Plan, Role};
+use super::{client, guards, redirect};
+use crate::config::{EdgePlan, EgressPlan, FrontendPlan, Plan, Role, Transport};
 use crate::exchange::answer::Answer;
 use crate::exchange::downstream::Downstream;
 use crate::exchange::exchange_request::{ExchangeRequest, RequestRecord};
@@ -44,7 +44,7 @@ pub(super) struct RequestContext<'a> {
     /// The Plan in force, and the settings of the listener in it.
     pub(super) plan: &'a Arc<Plan>,
     pub(super) frontend: &'a FrontendPlan,
-    pub(super) info: ConnectionInfo,
+    pub(super) info: &'a ConnectionInfo,
     /// The address of the peer for X-Forwarded-For.
     pub(super) peer_text: Option<&'a IpText>,
     /// The key of the peer in the pool.
@@ -71,6 +71,8 @@ impl ReceivedRequest<'_> {
 enum Action<'r> {
     /// A response made here, as Max-Forwards is used up. It needs no permission.
     LastHop,
+    /// A redirect to this URL. It needs no permission.
+    Redirect(Box<str>),
     /// An exchange, with what its [`ExchangeRequest`] is made of.
     Exchange {
         allowed: Allowed,
@@ -128,12 +130,21 @@ fn edge_action<'r>(
     }
     let ip = cx.info.peer.map(|peer| peer.ip().to_canonical());
     let trusted = ip.is_some_and(|ip| edge.trusted_proxies.iter().any(|net| net.contains(&ip)));
-    guards::refuse_misdirected(request, trusted)?;
+    let is_tls = cx.info.tls.is_some();
+    if let Transport::Redirect(https) = &cx.frontend.transport
+        && !(trusted && guards::was_https(request))
+    {
+        return redirect::to_https(cx, request, https).map(Action::Redirect);
+    }
+    guards::refuse_misdirected(request, trusted, is_tls)?;
     let path = path::canonical(request.path(), edge.settings.reject_empty_segments)?;
     let reported = trusted
         .then(|| client::reported(request, &edge.trusted_proxies))
         .flatten();
     let host = guards::host(request)?;
+    if let Some(session) = &cx.info.tls {
+        guards::refuse_other_host(&cx.connection.node.tls, session, host)?;
+    }
     let allowed = decide(cx, None, Ask::Request { host, path: &path })?;
     // A service has no upstreams to balance: its connections are pooled under its name.
     let service = allowed.outbound().service();
@@ -144,9 +155,19 @@ fn edge_action<'r>(
         target: path::target(&path, request.path(), request.path_and_query()),
         forwarded: Some(Forwarded {
             peer: cx.peer_text.map(IpText::as_bytes),
-            trusted,
-            proto: "http",
+            client_cert: cx
+                .info
+                .tls
+                .as_ref()
+                .and_then(|tls| tls.client())
+                .map(|one| &*one.field),
             request_id: received.id.as_str(),
+            trusted,
+            is_tls,
+            hsts_seconds: match (is_tls, edge.settings.hsts) {
+                (true, Some(time)) => u32::try_from(time.as_secs()).unwrap_or(u32::MAX),
+                _ => 0,
+            },
         }),
     })
 }
@@ -215,6 +236,10 @@ async fn perform(
     let engine = cx.connection.engine();
     match action {
         Action::LastHop => Ok(respond(cx, received, downstream, Answer::LastHop, record).await),
+        Action::Redirect(location) => {
+            let answer = Answer::Redirect(location);
+            Ok(respond(cx, received, downstream, answer, record).await)
+        }
         Action::Tunnel(allowed) => {
             let user = record.timing.user.clone();
             let opened = connect::open(engine, downstream, &received.request, allowed, user).await;

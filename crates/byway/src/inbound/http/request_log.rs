@@ -21,7 +21,7 @@ pub struct RequestLog<'a> {
     /// What its connection may use.
     pub context: &'a ConnectionContext,
     /// The connection that it came on.
-    pub info: ConnectionInfo,
+    pub info: &'a ConnectionInfo,
     /// Where the requests of its listener are counted.
     pub listener_metrics: &'a ListenerMetrics,
     /// Name and limits of its connections.
@@ -51,6 +51,7 @@ impl RequestLog<'_> {
             listener: &self.frontend.name,
             peer: self.info.peer,
             user: timing.user.as_deref(),
+            tls: self.info.tls_entry(),
             subject: request.map_or(EntrySubject::Unreadable, |request| EntrySubject::Request {
                 method: request.method(),
                 target: request.target(),

@@ -32,7 +32,7 @@ async fn serve(
         connection: &bench.context,
         plan: &plan,
         frontend: &frontend,
-        info: ConnectionInfo::default(),
+        info: &ConnectionInfo::default(),
         peer_text: None,
         client: Client::ANYONE,
         listener_metrics: &metrics,

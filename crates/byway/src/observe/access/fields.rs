@@ -110,6 +110,16 @@ fields! {
         EntrySubject::Request { version, .. } => Some(version_text(version).as_bytes()),
         _ => None,
     };
+    /// the version of TLS, `TLSv1.2` or `TLSv1.3`
+    tls_version: All, Text = |entry| entry.tls.map(|tls| tls.version.as_bytes());
+    /// its cipher suite, as IANA names it
+    tls_cipher: All, Text = |entry| entry.tls.map(|tls| tls.cipher.as_bytes());
+    /// the name that the client sent in its TLS handshake (SNI)
+    tls_name: All, Text = |entry| entry.tls.and_then(|tls| tls.name).map(str::as_bytes);
+    /// whether an earlier TLS session was resumed
+    tls_resumed: All, Flag = |entry| entry.tls.is_some_and(|tls| tls.resumed);
+    /// the subject of the certificate that the client has presented
+    tls_client: All, Text = |entry| entry.tls.and_then(|tls| tls.client).map(str::as_bytes);
     /// the host that the request is for
     host: Requests, Text = |entry| match entry.subject {
         EntrySubject::Request { host, .. } => host,

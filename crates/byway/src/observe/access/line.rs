@@ -18,8 +18,8 @@ use crate::observe::ending::Ending;
 use crate::observe::timing::Timers;
 
 /// Texts of variable length in a line: user, method, target, host, Referer, User-Agent, upstream,
-/// and the listener's name.
-const TEXTS: usize = 8;
+/// the listener's name, the name and the client of a TLS session.
+const TEXTS: usize = 10;
 
 /// The longest line: all texts at their longest, and the rest.
 pub const MOST_LINE_BYTES: usize = TEXTS * MOST_WRITTEN_BYTES + 2048;
@@ -37,6 +37,8 @@ pub struct Entry<'a> {
     pub peer: Option<SocketAddr>,
     /// The authenticated user.
     pub user: Option<&'a str>,
+    /// The TLS session with the client.
+    pub tls: Option<TlsEntry<'a>>,
     /// What was requested.
     pub subject: EntrySubject<'a>,
     /// The status of the response; 0 for none.
@@ -57,6 +59,21 @@ pub struct Entry<'a> {
     pub not_retried: Option<&'static str>,
     /// How it ended.
     pub ending: Ending,
+}
+
+/// The TLS session with a client.
+#[derive(Clone, Copy, Debug)]
+pub struct TlsEntry<'a> {
+    /// Its version.
+    pub version: &'static str,
+    /// Its cipher suite.
+    pub cipher: &'static str,
+    /// The name that the client sent (SNI).
+    pub name: Option<&'a str>,
+    /// Whether an earlier session was resumed.
+    pub resumed: bool,
+    /// The subject of the client's certificate.
+    pub client: Option<&'a str>,
 }
 
 /// What was requested.

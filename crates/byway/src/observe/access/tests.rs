@@ -11,7 +11,7 @@ use byway_testkit::eventually;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::clock::Dates;
-use super::line::{Entry, EntrySubject, MOST_LINE_BYTES};
+use super::line::{Entry, EntrySubject, MOST_LINE_BYTES, TlsEntry};
 use super::log_buffer::PAGE_BYTES;
 use super::*;
 use crate::config::{AccessFormat, AccessPlace, LogPlan};
@@ -29,6 +29,7 @@ pub(super) fn entry() -> Entry<'static> {
         listener: "site",
         peer: Some("192.0.2.1:4711".parse().unwrap()),
         user: None,
+        tls: None,
         subject: EntrySubject::Request {
             method: b"GET",
             target: b"/a?b=c",
@@ -73,7 +74,8 @@ fn a_request_is_one_line_in_each_form() {
     let line = concat!(
         r#"{"time":"2026-11-25T19:08:19.123Z","kind":"request","connection":7,"request":"00000000000000ab","#,
         r#""listener":"site","peer":"192.0.2.1:4711","user":null,"method":"GET","target":"/a?b=c","#,
-        r#""version":"HTTP/1.1","host":"a.example","referer":null,"user_agent":"curl/8","status":200,"in_bytes":0,"#,
+        r#""version":"HTTP/1.1","tls_version":null,"tls_cipher":null,"tls_name":null,"tls_resumed":false,"#,
+        r#""tls_client":null,"host":"a.example","referer":null,"user_agent":"curl/8","status":200,"in_bytes":0,"#,
         r#""out_bytes":1234,"queue_us":1,"connect_us":20,"first_byte_us":300,"transfer_us":4000,"total_us":4321,"#,
         r#""upstream":"http://127.0.0.1:9001","reused":false,"retried":false,"not_retried":null,"end":"done","#,
         r#""end_who":null,"end_phase":"transfer"}"#,
@@ -230,8 +232,16 @@ pub(super) fn longest_entry(then: impl FnOnce(&Entry<'_>)) {
         agent: Some(&bytes),
     };
     let most = u64::MAX / 4;
+    let tls = TlsEntry {
+        version: "TLSv1.3",
+        cipher: "TLS13_CHACHA20_POLY1305_SHA256",
+        name: Some(&text),
+        resumed: false,
+        client: Some(&text),
+    };
     then(&Entry {
         connection: u64::MAX,
+        tls: Some(tls),
         subject,
         listener: &text,
         user: Some(&text),

@@ -1,0 +1,17 @@
+//! TLS: `https` listeners from end to end: the built program between real sockets, rustls, curl and
+//! openssl.
+//!
+//! `site` certificates and clients · `serving` requests over TLS · `certificates` which one clients
+//! get, and how it is replaced · `clients` client certificates · `sessions` tickets · `handshakes`
+//! that fail · `proxying` the egress and exposed services.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod certificates;
+mod clients;
+mod handshakes;
+mod proxying;
+mod serving;
+mod sessions;
+mod site;
+
+const BYWAY: &str = env!("CARGO_BIN_EXE_byway");
