@@ -86,7 +86,9 @@ fn idle_connections_of_one_service_held_descriptors_that_visitors_of_another_one
     let config = "[pool]\nidle_timeout = \"60s\"\n[[serve]]\nlisten = \"127.0.0.1:0\"\n\
                   http = \"127.0.0.1:0\"\ndomain = \"t.localhost\"\nadvertise = \"127.0.0.1\"\n";
     let program = Program::configured(BYWAY, config);
-    let join = join_string(&program);
+    program.wait_for_log("the join string of");
+    let file = program.folder().join("state/join-serve");
+    let join = std::fs::read_to_string(file).unwrap().trim().to_owned();
     let server = Server { program, join };
     let (web, raw) = (Origin::named("web"), Origin::named("raw"));
     let services = format!(
