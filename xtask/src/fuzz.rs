@@ -7,7 +7,7 @@ use anyhow::{Context, bail, ensure};
 use crate::test::Ended;
 use crate::{step, tools};
 
-const TARGETS: [&str; 17] = [
+const TARGETS: [&str; 18] = [
     "h1_request_head",
     "h1_response_head",
     "h1_chunked",
@@ -15,6 +15,7 @@ const TARGETS: [&str; 17] = [
     "h1_same_response",
     "h1_stream",
     "h1_written",
+    "h2_connection",
     "hpack_decode",
     "hpack_round_trip",
     "socks",

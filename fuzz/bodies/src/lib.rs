@@ -6,6 +6,7 @@ pub mod config;
 pub mod differential;
 pub mod dns;
 pub mod h1;
+pub mod h2;
 pub mod hpack;
 pub mod link;
 pub mod reference;

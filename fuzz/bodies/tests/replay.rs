@@ -30,6 +30,11 @@ fn the_corpus_of_response_heads_passes() {
 }
 
 #[test]
+fn the_corpus_of_scripts_for_a_connection_of_http2_passes() {
+    replay("h2_connection", byway_fuzz_bodies::h2::connection);
+}
+
+#[test]
 fn the_corpus_of_chunked_bodies_passes() {
     replay("h1_chunked", byway_fuzz_bodies::h1::chunked);
 }
