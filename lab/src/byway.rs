@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 
 use crate::access_log::AccessLog;
 use crate::environment::RunEnvironment;
+use crate::peers::front::{Back, CertificateFiles, Edge};
 use crate::peers::{Logs, free_address};
 use crate::process::Process;
 
@@ -26,6 +27,9 @@ pub(crate) struct Byway {
     pub(crate) proxy: SocketAddr,
     /// The TCP forward.
     pub(crate) tcp: SocketAddr,
+    /// The edge over TLS, for HTTP/1.1 and HTTP/2; `None` without a certificate, or if this byway
+    /// has no TLS.
+    pub(crate) https: Option<SocketAddr>,
     /// Its access log, if it has one.
     pub(crate) access_log: Option<AccessLog>,
 }
@@ -38,12 +42,21 @@ impl Byway {
         program: &Path,
         name: &str,
         logs: Logs,
+        edge: Option<&Edge>,
     ) -> Result<Self> {
         let file = env.dir().join(format!("{name}.toml"));
         let log = AccessLog::new(env.dir(), name);
         let access_log = (logs == Logs::On && can_log(program)).then_some(log);
         let listen = [free_address()?, free_address()?, free_address()?];
-        fs::write(&file, config(listen, env.origin())).context("writing its config")?;
+        let mut text = config(listen, env.origin());
+        let mut https = None;
+        let certificate = edge.and_then(|edge| Some((edge, edge.front.certificate()?)));
+        if let Some((edge, files)) = certificate.filter(|_| has_tls(program)) {
+            let listen = free_address()?;
+            text += &secure_edge(listen, edge, files);
+            https = Some(listen);
+        }
+        fs::write(&file, text).context("writing its config")?;
         let file = file.display().to_string();
         let mut arguments = vec!["run", "-c", &file];
         let log = access_log
@@ -63,6 +76,7 @@ impl Byway {
             edge,
             proxy,
             tcp,
+            https,
             access_log,
         })
     }
@@ -72,6 +86,12 @@ impl Byway {
 fn can_log(program: &Path) -> bool {
     let help = Command::new(program).args(["run", "--help"]).output();
     help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("--access-log "))
+}
+
+/// Whether this byway has listeners with certificates.
+fn has_tls(program: &Path) -> bool {
+    let schema = Command::new(program).arg("schema").output();
+    schema.is_ok_and(|schema| String::from_utf8_lossy(&schema.stdout).contains("\"https\""))
 }
 
 /// Starts `byway` with these arguments and waits for its ready line, which is returned. `log` names
@@ -169,6 +189,30 @@ cidr = ["127.0.0.0/8"]
 listen = "{tcp}"
 to = "{origin}"
 "#
+    )
+}
+
+/// An edge for HTTPS. TLS has its defaults; the generator offers one cipher and one group.
+fn secure_edge(listen: SocketAddr, edge: &Edge, files: &CertificateFiles) -> String {
+    let back = match edge.back {
+        Back::Http1 => "",
+        Back::Grpc => "h2 = true",
+    };
+    format!(
+        r#"
+[[certificate]]
+cert = "{}"
+key = "{}"
+
+[[edge]]
+https = "{listen}"
+[[edge.route]]
+to = "{}"
+{back}
+"#,
+        files.certificate.display(),
+        files.key.display(),
+        edge.origin
     )
 }
 

@@ -3,7 +3,7 @@
 //!
 //! In:    the options.   Out: a prepared machine.   Never: measures.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::env;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -19,6 +19,7 @@ use crate::extra_subject::ExtraSubject;
 use crate::machine::{self, Cores};
 use crate::options::Options;
 use crate::origin::{Counts, Origin};
+use crate::peers::front::CertificateFiles;
 use crate::syscalls::Counter;
 
 /// See the top of the file.
@@ -31,6 +32,8 @@ pub(crate) struct RunEnvironment {
     pub(crate) extra: Vec<ExtraSubject>,
     /// Words in the names of the other subjects that take part; if empty, all take part.
     beside: Vec<String>,
+    /// An nginx beside the installed one.
+    pub(crate) nginx: Option<PathBuf>,
     /// Whether byway was built from this workspace just now.
     pub(crate) built_here: bool,
     /// Length of one HTTP measurement.
@@ -47,6 +50,7 @@ pub(crate) struct RunEnvironment {
     pub(crate) bulk_bytes: u64,
     origin: Origin,
     dir: TempDir,
+    site: OnceCell<CertificateFiles>,
     budget: Duration,
     deadline: Cell<Instant>,
 }
@@ -69,6 +73,7 @@ impl RunEnvironment {
             byway,
             extra,
             beside: options.beside.clone(),
+            nginx: options.nginx()?,
             built_here: options.byway.is_none(),
             window: options.window(),
             path_window: options.path_window(),
@@ -78,6 +83,7 @@ impl RunEnvironment {
             bulk_bytes: options.bulk_bytes(),
             origin: Origin::start()?,
             dir: TempDir::with_prefix("byway-lab-").context("making a scratch folder")?,
+            site: OnceCell::new(),
             budget: options.budget(),
             deadline: Cell::new(Instant::now() + options.budget()),
         })
@@ -107,6 +113,17 @@ impl RunEnvironment {
     /// The scratch folder, which is removed at the end of the run.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// The certificate of every program that needs one, created by the first call.
+    pub(crate) fn site(&self) -> Result<&CertificateFiles> {
+        match self.site.get() {
+            Some(site) => Ok(site),
+            None => {
+                let made = CertificateFiles::make(self.dir())?;
+                Ok(self.site.get_or_init(|| made))
+            }
+        }
     }
 
     /// Starts the time budget of the next question.

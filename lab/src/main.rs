@@ -13,6 +13,7 @@ mod case;
 mod chart;
 mod environment;
 mod extra_subject;
+mod grpc_origin;
 mod load;
 mod machine;
 mod options;

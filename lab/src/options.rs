@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use crate::case::{Case, Group};
@@ -56,6 +57,10 @@ pub(crate) struct Options {
     /// `nginx,floor`. Default: all
     #[arg(long, value_name = "WORD", value_delimiter = ',')]
     pub(crate) beside: Vec<String>,
+    /// Another nginx beside the installed one, for example a newer one with HTTP/3, which no
+    /// package has
+    #[arg(long, value_name = "FILE")]
+    nginx: Option<PathBuf>,
     /// Installs the missing peers first: by apt-get, which needs root, by cargo, go and npm
     #[arg(long)]
     pub(crate) install: bool,
@@ -139,6 +144,15 @@ impl Options {
         } else {
             self.budget
         })
+    }
+
+    /// The nginx of `--nginx`, by its whole path.
+    pub(crate) fn nginx(&self) -> Result<Option<PathBuf>> {
+        let found = |path: &PathBuf| {
+            let found = path.canonicalize();
+            found.with_context(|| format!("--nginx {}", path.display()))
+        };
+        self.nginx.as_ref().map(found).transpose()
     }
 
     /// The folder of the report.

@@ -18,7 +18,7 @@ use crate::environment::{RunEnvironment, workspace};
 use crate::machine;
 use crate::options::Options;
 use crate::peers::built::Package;
-use crate::peers::{Program, node};
+use crate::peers::{Program, crypto, node};
 
 /// A question with its table and its answers.
 pub(crate) struct Section {
@@ -135,6 +135,7 @@ impl Report {
         let byway = machine::version_line(&env.byway.display().to_string(), &["--version"]);
         let built = [
             (Package::Pingora, "pingora"),
+            (Package::Hyper, "hyper"),
             (Package::RustClients, "hyper-util"),
             (Package::RustClients, "reqwest"),
         ];
@@ -165,6 +166,7 @@ impl Report {
                 ),
             ),
             ("versions", versions.join("; ")),
+            ("TLS libraries", crypto::libraries(env).join("; ")),
             (
                 "rounds",
                 format!(
@@ -179,6 +181,9 @@ impl Report {
                 format!("{} a process at most", machine::descriptors()),
             ),
         ]);
+        let given = crypto::given_nginx(env);
+        self.facts
+            .extend(given.map(|text| ("nginx of --nginx", text)));
     }
 
     /// Adds a question.

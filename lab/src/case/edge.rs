@@ -6,22 +6,20 @@
 //!        reverse proxy.
 //! Never: counts a wrong response.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
-
 use anyhow::Result;
-use tokio::time::sleep;
 
 use super::phases::{self, Load};
 use super::proxy_rows::{OURS, ProxyRow};
 use super::roles::{Roles, Subject};
-use super::rounds::{Sample, interleave, watch};
+use super::rounds::{interleave, under_load};
 use super::tables::{self, Unit};
 use crate::environment::RunEnvironment;
 use crate::load::keepalive::Keepalive;
 use crate::load::reach::Reach;
 use crate::load::request::Request;
+use crate::load::traffic::Traffic;
 use crate::peers::Logs;
+use crate::peers::front::Edge;
 use crate::report::Section;
 
 /// Which question to measure.
@@ -67,21 +65,23 @@ pub(crate) async fn run(env: &RunEnvironment, kind: EdgeKind) -> Result<Section>
         EdgeKind::Alone => roles.ceiling(env),
         _ => roles.bound(env),
     }
+    let edge = Edge::plain(env.origin(), question.logs_of_peers);
     for proxy in &question.proxies {
-        proxy.enter(&mut roles, env, question.logs_of_peers).await;
+        proxy.enter(&mut roles, env, &edge).await;
     }
-    let load = Keepalive {
+    let traffic = Traffic::Http1(Keepalive {
         origin: env.origin(),
         connections: question.connections,
         request: question.request.clone(),
+        tls: None,
         window: env.window,
-    };
-    let turn = async |subject: &Subject| turn(env, question.piece, &load, subject).await;
-    let mut rows = interleave(env, &roles.subjects, turn).await;
+    });
     let load = Load {
-        keepalive: load,
+        traffic,
         piece: question.piece,
     };
+    let turn = async |subject: &Subject| under_load(env, load.piece, &load.traffic, subject).await;
+    let mut rows = interleave(env, &roles.subjects, turn).await;
     phases::memory_now(&mut rows);
     phases::syscalls(env, &load, &mut rows).await;
     let offered = phases::latency(env, &load, &mut rows).await;
@@ -173,22 +173,4 @@ fn question(env: &RunEnvironment, kind: EdgeKind) -> Question {
             ..small
         },
     }
-}
-
-/// One measurement of a subject: the load for the length of the window.
-pub(super) async fn turn(
-    env: &RunEnvironment,
-    piece: f64,
-    load: &Keepalive,
-    subject: &Subject,
-) -> Result<Sample> {
-    let measured = async |answered: &AtomicU64| {
-        let work = async || {
-            let before = answered.load(Relaxed);
-            sleep(load.window).await;
-            Ok((answered.load(Relaxed) - before) as f64 * piece)
-        };
-        watch(env, subject, work).await
-    };
-    load.run(subject.reach, measured).await
 }

@@ -16,6 +16,8 @@ use crate::chart::Chart;
 use crate::environment::RunEnvironment;
 use crate::load::hold;
 use crate::load::reach::Reach;
+use crate::load::traffic::Traffic;
+use crate::peers::front::Edge;
 use crate::peers::{Logs, Program, microsocks, tinyproxy};
 use crate::process::{Memory, memory};
 use crate::report::{Section, grouped};
@@ -36,16 +38,22 @@ pub(crate) async fn edges(env: &RunEnvironment) -> Result<Section> {
          against none?",
         grouped(VISITORS as f64)
     );
-    let mut table = Table::begin("Edge, idle connections", &asks, VISITORS);
+    let mut table = Table::begin(
+        "Edge, idle connections",
+        &asks,
+        VISITORS,
+        Traffic::to_hold(env.origin(), None),
+    );
     let roles = Roles::begin(env, Logs::On, |byway| {
         vec![(OURS, Reach::Plain(byway.edge))]
     })
     .await?;
-    table.fill(env, roles).await?;
+    table.fill(roles).await?;
+    let edge = Edge::plain(env.origin(), Logs::On);
     for proxy in ProxyRow::EACH {
         let mut roles = Roles::default();
-        proxy.enter(&mut roles, env, Logs::On).await;
-        table.fill(env, roles).await?;
+        proxy.enter(&mut roles, env, &edge).await;
+        table.fill(roles).await?;
     }
     table.section.note(
         "Each program has served nothing else before. The kernel's memory for sockets is in none of these figures.",
@@ -59,10 +67,15 @@ pub(crate) async fn egress(env: &RunEnvironment) -> Result<Section> {
         "How much memory do {} idle streams through an egress cost, each used once?",
         grouped(STREAMS as f64)
     );
-    let mut table = Table::begin("Egress, idle streams", &asks, STREAMS);
+    let mut table = Table::begin(
+        "Egress, idle streams",
+        &asks,
+        STREAMS,
+        Traffic::to_hold(env.origin(), None),
+    );
     let ours = |byway: &crate::byway::Byway| vec![("byway SOCKS5", Reach::Socks5(byway.proxy))];
     table
-        .fill(env, Roles::begin(env, Logs::Off, ours).await?)
+        .fill(Roles::begin(env, Logs::Off, ours).await?)
         .await?;
     let mut roles = Roles::default();
     roles
@@ -85,7 +98,7 @@ pub(crate) async fn egress(env: &RunEnvironment) -> Result<Section> {
             tinyproxy::serve(env),
         )
         .await;
-    table.fill(env, roles).await?;
+    table.fill(roles).await?;
     table
         .section
         .note("A stream is two sockets; their kernel memory is in none of these figures.");
@@ -93,16 +106,18 @@ pub(crate) async fn egress(env: &RunEnvironment) -> Result<Section> {
 }
 
 /// The table under construction.
-struct Table {
-    section: Section,
+pub(super) struct Table {
+    pub(super) section: Section,
     chart: Chart,
     count: usize,
+    traffic: Traffic,
     /// KiB per connection of our row, which comes first.
     ours: Option<(String, f64)>,
 }
 
 impl Table {
-    fn begin(title: &str, asks: &str, count: usize) -> Self {
+    /// An empty table about this many connections.
+    pub(super) fn begin(title: &str, asks: &str, count: usize, traffic: Traffic) -> Self {
         let mut section = Section::new(title, asks);
         section.head([
             "subject",
@@ -117,14 +132,15 @@ impl Table {
             section,
             chart,
             count,
+            traffic,
             ours: None,
         }
     }
 
     /// Measures freshly started programs, and stops them.
-    async fn fill(&mut self, env: &RunEnvironment, roles: Roles) -> Result<()> {
+    pub(super) async fn fill(&mut self, roles: Roles) -> Result<()> {
         for subject in &roles.subjects {
-            let held = timeout(PATIENCE, hold(env, subject, self.count)).await;
+            let held = timeout(PATIENCE, hold(subject, self.count, &self.traffic)).await;
             match held.unwrap_or_else(|_| Err(anyhow!("they were not open after {PATIENCE:?}"))) {
                 Ok((before, with)) => self.row(subject, before, with),
                 Err(error) => self
@@ -169,19 +185,20 @@ impl Table {
         ]);
     }
 
-    fn end(mut self) -> Section {
+    /// The finished section.
+    pub(super) fn end(mut self) -> Section {
         self.section.chart(self.chart);
         self.section
     }
 }
 
-async fn hold(env: &RunEnvironment, subject: &Subject, count: usize) -> Result<(Memory, Memory)> {
+async fn hold(subject: &Subject, count: usize, traffic: &Traffic) -> Result<(Memory, Memory)> {
     let pid = subject
         .pid
         .ok_or_else(|| anyhow::anyhow!("it is not a process"))?;
     sleep(SETTLE).await;
     let before = memory(pid)?;
-    let held = hold::open(subject.reach, count, env.origin()).await?;
+    let held = hold::open(subject.reach, count, traffic).await?;
     sleep(SETTLE).await;
     let with = memory(pid)?;
     drop(held);

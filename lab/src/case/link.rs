@@ -13,6 +13,7 @@ use crate::chart::{Chart, Tone};
 use crate::environment::RunEnvironment;
 use crate::load::bulk::{Way, transfer};
 use crate::load::hold;
+use crate::load::traffic::Traffic;
 use crate::process::{CpuTime, cpu_time, memory};
 use crate::report::{Section, grouped};
 use crate::statistics::{self, Spread};
@@ -141,7 +142,11 @@ async fn opening(env: &RunEnvironment) -> Result<Section> {
             drop(
                 timeout(
                     ENDS_PATIENCE,
-                    hold::open(nodes.reach, OPENED_STREAMS, env.origin()),
+                    hold::open(
+                        nodes.reach,
+                        OPENED_STREAMS,
+                        &Traffic::to_hold(env.origin(), None),
+                    ),
                 )
                 .await??,
             );
@@ -248,7 +253,12 @@ async fn idle(env: &RunEnvironment) -> Result<Section> {
             sleep(SETTLE).await;
             let pids = [("near", nodes.near.pid()), ("far", nodes.far.pid())];
             let before = pids.map(|(_, pid)| rss_kib(pid));
-            let held = hold::open(nodes.reach, IDLE_STREAMS, env.origin()).await?;
+            let held = hold::open(
+                nodes.reach,
+                IDLE_STREAMS,
+                &Traffic::to_hold(env.origin(), None),
+            )
+            .await?;
             sleep(SETTLE).await;
             for ((end, pid), before) in pids.into_iter().zip(before) {
                 let (before, with) = (before?, rss_kib(pid)?);

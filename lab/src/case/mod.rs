@@ -3,7 +3,7 @@
 //! `roles` lists the subjects (`proxy_rows` the reverse proxies), `rounds` runs them in turn,
 //! `phases` takes the other measurements, `tables` turns samples into a table, a chart and an
 //! answer. `edge`, `idle`, `websocket`, `slow`, `relay`, `egress`, `agent`, `checkout`, `memory`,
-//! `link`, `tunnels` and those in `path` are the questions.
+//! `link`, `tunnels` and those in `tls` and `path` are the questions.
 
 mod agent;
 mod checkout;
@@ -20,6 +20,7 @@ mod roles;
 mod rounds;
 mod slow;
 mod tables;
+mod tls;
 mod tunnels;
 mod websocket;
 
@@ -51,6 +52,26 @@ pub(crate) enum Case {
     EdgeWebsocket,
     /// 1 KiB through the edge beside 1,000 slow clients
     EdgeSlow,
+    /// 1 KiB over HTTP/2 and TLS, 8 connections with 32 streams
+    H2Small,
+    /// 1 KiB over HTTP/2 and TLS, 64 connections with one stream
+    H2Single,
+    /// 64 KiB over HTTP/2 and TLS
+    H2Medium,
+    /// 1 KiB over HTTP/2 without TLS
+    H2cSmall,
+    /// Unary gRPC calls over TLS, to an origin over HTTP/2
+    GrpcUnary,
+    /// 1 KiB over HTTP/1.1 and TLS
+    TlsSmall,
+    /// 1 MiB over HTTP/1.1 and TLS
+    TlsLarge,
+    /// TLS handshakes: full, post-quantum, resumed
+    Handshakes,
+    /// Memory of 10,000 idle TLS connections
+    TlsIdle,
+    /// Memory of 10,000 idle HTTP/2 connections
+    H2Idle,
     /// One bulk TCP flow through a relay, each way
     Relay,
     /// One large download through the egress
@@ -120,6 +141,8 @@ pub(crate) enum Case {
 pub(crate) enum Group {
     /// The edge beside nginx, haproxy, caddy and pingora
     Edge,
+    /// The edge over TLS, with HTTP/1.1 and HTTP/2, beside nginx, haproxy, caddy and hyper
+    Tls,
     /// byway-agent beside hyper-util, reqwest, undici and Node's http.Agent
     Agent,
     /// TCP forwards and the egress beside a bare splice loop, haproxy, nginx, microsocks and
@@ -154,6 +177,16 @@ impl Case {
             | Self::EdgeIdle
             | Self::EdgeWebsocket
             | Self::EdgeSlow => Group::Edge,
+            Self::H2Small
+            | Self::H2Single
+            | Self::H2Medium
+            | Self::H2cSmall
+            | Self::GrpcUnary
+            | Self::TlsSmall
+            | Self::TlsLarge
+            | Self::Handshakes
+            | Self::TlsIdle
+            | Self::H2Idle => Group::Tls,
             Self::Relay | Self::Download | Self::Upload => Group::Relay,
             Self::AgentSmall | Self::AgentOrigins | Self::AgentCheckout => Group::Agent,
             Self::Memory => Group::Memory,
@@ -203,6 +236,16 @@ impl Case {
             Self::EdgeIdle => idle::edges(env).await?,
             Self::EdgeWebsocket => websocket::run(env).await?,
             Self::EdgeSlow => slow::run(env).await?,
+            Self::H2Small => tls::throughput(env, tls::TlsKind::H2Small).await?,
+            Self::H2Single => tls::throughput(env, tls::TlsKind::H2Single).await?,
+            Self::H2Medium => tls::throughput(env, tls::TlsKind::H2Medium).await?,
+            Self::H2cSmall => tls::throughput(env, tls::TlsKind::H2cSmall).await?,
+            Self::GrpcUnary => tls::throughput(env, tls::TlsKind::GrpcUnary).await?,
+            Self::TlsSmall => tls::throughput(env, tls::TlsKind::TlsSmall).await?,
+            Self::TlsLarge => tls::throughput(env, tls::TlsKind::TlsLarge).await?,
+            Self::Handshakes => return tls::handshakes(env).await,
+            Self::TlsIdle => tls::tls_idle(env).await?,
+            Self::H2Idle => tls::h2_idle(env).await?,
             Self::Relay => {
                 return Ok(vec![
                     relay::run(env, Way::Down).await?,

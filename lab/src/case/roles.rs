@@ -17,6 +17,7 @@ use crate::chart::Tone;
 use crate::environment::RunEnvironment;
 use crate::extra_subject::ExtraSubject;
 use crate::load::reach::Reach;
+use crate::peers::front::Edge;
 use crate::peers::{Logs, Program, Running};
 use crate::process::Process;
 
@@ -79,9 +80,28 @@ impl Roles {
         logs: Logs,
         ours: impl Fn(&Byway) -> Vec<(&'static str, Reach)>,
     ) -> Result<Self> {
+        Self::enter_all(env, logs, None, ours).await
+    }
+
+    /// The same, where each has the listener and the origin of this edge too.
+    pub(crate) async fn begin_secure(
+        env: &RunEnvironment,
+        logs: Logs,
+        edge: &Edge,
+        ours: impl Fn(&Byway) -> Vec<(&'static str, Reach)>,
+    ) -> Result<Self> {
+        Self::enter_all(env, logs, Some(edge), ours).await
+    }
+
+    async fn enter_all(
+        env: &RunEnvironment,
+        logs: Logs,
+        edge: Option<&Edge>,
+        ours: impl Fn(&Byway) -> Vec<(&'static str, Reach)>,
+    ) -> Result<Self> {
         let mut roles = Self::default();
         for extra in iter::once(None).chain(env.extra.iter().map(Some)) {
-            roles.enter(env, extra, logs, &ours).await?;
+            roles.enter(env, extra, logs, edge, &ours).await?;
         }
         Ok(roles)
     }
@@ -93,19 +113,23 @@ impl Roles {
         env: &RunEnvironment,
         extra: Option<&ExtraSubject>,
         logs: Logs,
+        edge: Option<&Edge>,
         ours: impl Fn(&Byway) -> Vec<(&'static str, Reach)>,
     ) -> Result<()> {
         let (program, files) = match extra {
             None => (&env.byway, "byway".to_owned()),
             Some(extra) => (&extra.program, format!("also-{}", extra.name)),
         };
-        let byway = Byway::start(env, program, &files, logs)
+        let byway = Byway::start(env, program, &files, logs, edge)
             .await
             .with_context(|| format!("starting {files}"))?;
         if logs == Logs::On && byway.access_log.is_none() {
             self.leave_out(format!("the access log of {files}: this byway has none"));
         }
         let rows = ours(&byway);
+        if rows.is_empty() {
+            self.leave_out(format!("{files}: it cannot do this"));
+        }
         let first = rows.first().map_or("", |(name, _)| *name);
         let (access_log, pid) = (byway.access_log.map(Arc::new), Some(byway.process.pid()));
         self.subjects.extend(rows.into_iter().map(|(row, reach)| {
@@ -227,7 +251,8 @@ impl Roles {
         Ok(())
     }
 
-    fn leave_out(&mut self, why: String) {
+    /// Notes why a subject is missing, once.
+    pub(crate) fn leave_out(&mut self, why: String) {
         if !self.left_out.contains(&why) {
             self.left_out.push(why);
         }

@@ -7,10 +7,12 @@
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::roles::Subject;
 use crate::environment::RunEnvironment;
+use crate::load::counters::{Counters, Received};
+use crate::load::traffic::Traffic;
 use crate::machine;
 use crate::process::{CpuTime, cpu_time};
 use crate::statistics::Quantiles;
@@ -26,6 +28,8 @@ pub(crate) struct Sample {
     pub(crate) cpu: Option<CpuTime>,
     /// The share of the subject's core that other processes used meanwhile, 0 to 1.
     pub(crate) others: f64,
+    /// What the load received meanwhile, if it counts that.
+    pub(crate) received: Option<Received>,
 }
 
 /// A subject with its samples.
@@ -42,6 +46,8 @@ pub(crate) struct Row {
     pub(crate) rss_kib: Option<u64>,
     /// System calls per request.
     pub(crate) syscalls: Option<f64>,
+    /// CPU time per request under the load of h2load.
+    pub(crate) by_h2load: Option<Duration>,
     /// The most sockets that were open at once.
     pub(crate) sockets: Option<usize>,
     /// Bytes of its access log.
@@ -59,6 +65,7 @@ impl Row {
             latency: Vec::new(),
             rss_kib: None,
             syscalls: None,
+            by_h2load: None,
             sockets: None,
             logged: 0,
         }
@@ -126,6 +133,26 @@ pub(crate) async fn awake<T>(env: &RunEnvironment, work: impl Future<Output = T>
     }
 }
 
+/// Measures a subject under this load for its window; each response counts as `piece` of work.
+pub(crate) async fn under_load(
+    env: &RunEnvironment,
+    piece: f64,
+    load: &Traffic,
+    subject: &Subject,
+) -> Result<Sample> {
+    let measured = async |counters: &Counters| {
+        let before = counters.received();
+        let work = async || {
+            sleep(load.window()).await;
+            Ok((counters.answered() - before.answered) as f64 * piece)
+        };
+        let sample = watch(env, subject, work).await?;
+        let received = Some(counters.received() - before);
+        Ok(Sample { received, ..sample })
+    };
+    load.run(subject.reach, measured).await
+}
+
 /// Measures a subject during `work`, which returns the amount of work.
 pub(crate) async fn watch(
     env: &RunEnvironment,
@@ -148,5 +175,6 @@ pub(crate) async fn watch(
         wall,
         cpu,
         others: of_others.as_secs_f64() / wall.as_secs_f64(),
+        received: None,
     })
 }

@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use anyhow::{Result, bail};
 
-use super::edge;
 use super::proxy_rows::{OURS, ProxyRow};
 use super::roles::{Roles, Subject, SubjectRole};
-use super::rounds::{Row, Sample, interleave};
+use super::rounds::{Row, Sample, interleave, under_load};
 use super::tables;
 use crate::chart::Chart;
 use crate::environment::RunEnvironment;
@@ -18,7 +17,9 @@ use crate::load::keepalive::Keepalive;
 use crate::load::reach::Reach;
 use crate::load::request::Request;
 use crate::load::slowloris::Slowloris;
+use crate::load::traffic::Traffic;
 use crate::peers::Logs;
+use crate::peers::front::Edge;
 use crate::report::{Section, grouped};
 use crate::statistics::{Spread, median};
 
@@ -35,17 +36,19 @@ pub(crate) async fn run(env: &RunEnvironment) -> Result<Section> {
         vec![(OURS, Reach::Plain(byway.edge))]
     })
     .await?;
+    let edge = Edge::plain(env.origin(), Logs::On);
     for proxy in ProxyRow::EACH {
-        proxy.enter(&mut roles, env, Logs::On).await;
+        proxy.enter(&mut roles, env, &edge).await;
     }
-    let load = Keepalive {
+    let load = Traffic::Http1(Keepalive {
         origin: env.origin(),
         connections: 64,
         request: Request::get(1024, env.origin()),
+        tls: None,
         window: env.window,
-    };
+    });
     let alone = interleave(env, &roles.subjects, async |subject| {
-        edge::turn(env, 1.0, &load, subject).await
+        under_load(env, 1.0, &load, subject).await
     })
     .await;
     let closed = AtomicUsize::new(0);
@@ -69,7 +72,7 @@ pub(crate) async fn run(env: &RunEnvironment) -> Result<Section> {
 
 async fn beside_slow(
     env: &RunEnvironment,
-    load: &Keepalive,
+    load: &Traffic,
     subject: &Subject,
     closed: &AtomicUsize,
 ) -> Result<Sample> {
@@ -77,7 +80,7 @@ async fn beside_slow(
         bail!("an edge is reached without a proxy protocol")
     };
     let slow = Slowloris::start(to, VISITORS).await?;
-    let sample = edge::turn(env, 1.0, load, subject).await;
+    let sample = under_load(env, 1.0, load, subject).await;
     closed.fetch_add(slow.closed(), Relaxed);
     sample
 }

@@ -12,6 +12,7 @@ use super::roles::{Roles, SubjectRole};
 use super::rounds::{Row, Sample};
 use crate::chart::Chart;
 use crate::environment::RunEnvironment;
+use crate::load::counters::Received;
 use crate::report::{Section, grouped};
 use crate::statistics::{Quantiles, Spread, median};
 
@@ -20,6 +21,8 @@ use crate::statistics::{Quantiles, Spread, median};
 pub(crate) enum Unit {
     /// Requests; costs in microseconds per request.
     Requests,
+    /// TLS handshakes; costs in microseconds per handshake.
+    Handshakes,
     /// Messages of WebSockets; costs in microseconds per message.
     Messages,
     /// Bytes; costs in seconds per GB (10^9 bytes).
@@ -38,6 +41,17 @@ impl Unit {
                 "user",
                 "system",
                 "requests/s",
+                "core: subject + others",
+            ],
+            Self::Handshakes => [
+                "subject",
+                "handshakes per CPU-s",
+                "(least … most)",
+                "byway ÷ it",
+                "us per handshake",
+                "user",
+                "system",
+                "handshakes/s",
                 "core: subject + others",
             ],
             Self::Messages => [
@@ -67,21 +81,23 @@ impl Unit {
 
     fn per_cpu(self, value: f64) -> String {
         match self {
-            Self::Requests | Self::Messages => grouped(value),
+            Self::Requests | Self::Handshakes | Self::Messages => grouped(value),
             Self::Bytes => format!("{:.2}", value / 1e9),
         }
     }
 
     fn cost(self, seconds_a_piece: f64) -> String {
         match self {
-            Self::Requests | Self::Messages => format!("{:.1}", seconds_a_piece * 1e6),
+            Self::Requests | Self::Handshakes | Self::Messages => {
+                format!("{:.1}", seconds_a_piece * 1e6)
+            }
             Self::Bytes => format!("{:.3}", seconds_a_piece * 1e9),
         }
     }
 
     fn rate(self, value: f64) -> String {
         match self {
-            Self::Requests | Self::Messages => grouped(value),
+            Self::Requests | Self::Handshakes | Self::Messages => grouped(value),
             Self::Bytes => grouped(value / 1e6),
         }
     }
@@ -89,6 +105,7 @@ impl Unit {
     const fn of_the_chart(self) -> &'static str {
         match self {
             Self::Requests => "requests per CPU-second; more is better",
+            Self::Handshakes => "handshakes per CPU-second; more is better",
             Self::Messages => "messages per CPU-second; more is better",
             Self::Bytes => "GB per CPU-second; more is better",
         }
@@ -97,6 +114,7 @@ impl Unit {
     const fn per_cpu_in_words(self) -> &'static str {
         match self {
             Self::Requests => "requests per CPU-second",
+            Self::Handshakes => "handshakes per CPU-second",
             Self::Messages => "messages per CPU-second",
             Self::Bytes => "bytes per CPU-second",
         }
@@ -232,7 +250,7 @@ struct Column {
     cell: fn(&Row) -> Option<String>,
 }
 
-const COLUMNS: [Column; 5] = [
+const COLUMNS: [Column; 8] = [
     Column {
         head: "p50, us",
         cell: |row| Some(microseconds(latency(row, |quantiles| quantiles.p50)?)),
@@ -253,7 +271,29 @@ const COLUMNS: [Column; 5] = [
         head: "system calls per request",
         cell: |row| Some(format!("{:.2}", row.syscalls?)),
     },
+    Column {
+        head: "head bytes per response",
+        cell: |row| {
+            let bytes = each(row, |received| received.head_bytes)?;
+            Some(format!("{bytes:.0}"))
+        },
+    },
+    Column {
+        head: "writes per response",
+        cell: |row| Some(format!("{:.2}", each(row, |received| received.segments)?)),
+    },
+    Column {
+        head: "us per request by h2load",
+        cell: |row| Some(format!("{:.1}", row.by_h2load?.as_secs_f64() * 1e6)),
+    },
 ];
+
+/// The median of a count for each response over the rounds; `None` where nothing was counted.
+fn each(row: &Row, of: fn(&Received) -> u64) -> Option<f64> {
+    let received = row.samples.iter().filter_map(|sample| sample.received);
+    let share = |received: Received| of(&received) as f64 / received.answered.max(1) as f64;
+    median(received.map(share)).filter(|share| *share > 0.0)
+}
 
 /// The median of a quantile over the rounds, in seconds.
 fn latency(row: &Row, of: fn(&Quantiles) -> Duration) -> Option<f64> {
@@ -414,6 +454,7 @@ fn limit(unit: Unit, rows: &[Row]) -> Option<String> {
     let share = fastest / ceiling;
     let what = match unit {
         Unit::Requests => "requests/s",
+        Unit::Handshakes => "handshakes/s",
         Unit::Messages => "messages/s",
         Unit::Bytes => "MB/s",
     };

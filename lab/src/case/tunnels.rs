@@ -15,6 +15,7 @@ use crate::environment::RunEnvironment;
 use crate::load::bulk::{Way, transfer};
 use crate::load::hold;
 use crate::load::reach::Reach;
+use crate::load::traffic::Traffic;
 use crate::peers::frp::Transport;
 use crate::peers::{BothEnds, Program, frp, rathole};
 use crate::process::{Process, cpu_time};
@@ -274,7 +275,7 @@ impl Tunnel {
                 drop(
                     timeout(
                         ENDS_PATIENCE,
-                        hold::open(self.reach, OPENED_STREAMS, origin),
+                        hold::open(self.reach, OPENED_STREAMS, &Traffic::to_hold(origin, None)),
                     )
                     .await??,
                 );

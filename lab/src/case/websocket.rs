@@ -18,6 +18,7 @@ use crate::environment::RunEnvironment;
 use crate::load::reach::Reach;
 use crate::load::websocket::{MESSAGE_BYTES, Websockets};
 use crate::peers::Logs;
+use crate::peers::front::Edge;
 use crate::report::{Section, grouped};
 
 const COUNT: usize = 1000;
@@ -34,8 +35,9 @@ pub(crate) async fn run(env: &RunEnvironment) -> Result<Section> {
     })
     .await?;
     roles.bound(env);
+    let edge = Edge::plain(env.origin(), Logs::On);
     for proxy in ProxyRow::EACH {
-        proxy.enter(&mut roles, env, Logs::On).await;
+        proxy.enter(&mut roles, env, &edge).await;
     }
     let mut rows = interleave(env, &roles.subjects, async |subject| {
         turn(env, subject).await

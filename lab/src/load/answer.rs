@@ -15,6 +15,8 @@ pub(crate) struct Answer {
     head: Vec<u8>,
     expected: u64,
     left: Option<u64>,
+    /// Bytes of the heads so far.
+    head_bytes: u64,
 }
 
 impl Answer {
@@ -24,7 +26,13 @@ impl Answer {
             head: Vec::new(),
             expected,
             left: None,
+            head_bytes: 0,
         }
+    }
+
+    /// The bytes of the heads since the last call.
+    pub(crate) const fn take_head_bytes(&mut self) -> u64 {
+        std::mem::replace(&mut self.head_bytes, 0)
     }
 
     /// Takes the next bytes. `true`: the response has ended, and the next one may begin.
@@ -68,6 +76,7 @@ impl Answer {
             "the answer is {length} bytes long instead of {}",
             self.expected
         );
+        self.head_bytes += head.len() as u64;
         less(length, body.len()).map(Some)
     }
 }
@@ -89,6 +98,7 @@ mod tests {
             let mut answer = Answer::expecting(3);
             assert!(!answer.feed(&WHOLE[..at]).unwrap(), "{at}");
             assert!(answer.feed(&WHOLE[at..]).unwrap(), "{at}");
+            assert_eq!(answer.take_head_bytes(), WHOLE.len() as u64 - 3);
         }
     }
 

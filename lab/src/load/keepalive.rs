@@ -6,22 +6,22 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::answer::Answer;
+use super::counters::Counters;
 use super::reach::Reach;
 use super::request::Request;
-use super::scratch;
+use super::tls::TlsClient;
+use super::wire::{Connection, Wire};
 
 /// The load.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Keepalive {
     /// The origin, for requests through a proxy.
     pub(crate) origin: SocketAddr,
@@ -29,28 +29,39 @@ pub(crate) struct Keepalive {
     pub(crate) connections: usize,
     /// The request that each of them repeats.
     pub(crate) request: Request,
+    /// TLS, if they use it.
+    pub(crate) tls: Option<TlsClient>,
     /// How long requests are counted.
     pub(crate) window: Duration,
 }
 
 impl Keepalive {
-    /// Runs the load. `measured` starts after the warm-up and gets the count of answered requests.
+    /// Opens one connection.
+    pub(crate) async fn open(&self, reach: Reach) -> Result<Line> {
+        Line::open(reach, self.origin, self.request.clone(), self.tls.clone()).await
+    }
+
+    /// Runs the load. `measured` starts after the warm-up and gets the counters of the load.
     pub(crate) async fn run<T>(
         &self,
         reach: Reach,
-        measured: impl AsyncFnOnce(&AtomicU64) -> Result<T>,
+        measured: impl AsyncFnOnce(&Counters) -> Result<T>,
     ) -> Result<T> {
-        let answered = Arc::new(AtomicU64::new(0));
+        let counters = Arc::new(Counters::default());
         let leaving = Arc::new(AtomicBool::new(false));
         let mut lines = Vec::with_capacity(self.connections);
         for _ in 0..self.connections {
-            lines.push(Line::open(reach, self.origin, self.request.clone()).await?);
+            let line = self.open(reach).await?;
+            line.stream
+                .as_ref()
+                .map_or(Ok(()), |stream| counters.watch(stream))?;
+            lines.push(line);
         }
-        let ask = |line| ask(line, Arc::clone(&answered), Arc::clone(&leaving));
+        let ask = |line| ask(line, Arc::clone(&counters), Arc::clone(&leaving));
         let mut asking: JoinSet<Result<()>> = lines.into_iter().map(ask).collect();
         let load = async {
             sleep(self.window / 6).await;
-            measured(&answered).await
+            measured(&counters).await
         };
         let result = tokio::select! {
             result = load => result,
@@ -70,10 +81,10 @@ impl Keepalive {
     }
 }
 
-async fn ask(mut line: Line, answered: Arc<AtomicU64>, leaving: Arc<AtomicBool>) -> Result<()> {
+async fn ask(mut line: Line, counters: Arc<Counters>, leaving: Arc<AtomicBool>) -> Result<()> {
     while !leaving.load(Relaxed) {
         line.ask().await?;
-        answered.fetch_add(1, Relaxed);
+        counters.add(1, line.answer.take_head_bytes());
     }
     Ok(())
 }
@@ -83,19 +94,26 @@ pub(crate) struct Line {
     reach: Reach,
     origin: SocketAddr,
     request: Request,
+    tls: Option<TlsClient>,
     answer: Answer,
-    stream: Option<TcpStream>,
+    stream: Option<Connection>,
 }
 
 impl Line {
     /// Opens the first connection.
-    pub(crate) async fn open(reach: Reach, origin: SocketAddr, request: Request) -> Result<Self> {
-        let stream = Some(reach.open(origin).await?);
+    pub(crate) async fn open(
+        reach: Reach,
+        origin: SocketAddr,
+        request: Request,
+        tls: Option<TlsClient>,
+    ) -> Result<Self> {
+        let stream = Some(Connection::open(reach, origin, tls.as_ref()).await?);
         Ok(Self {
             reach,
             origin,
             answer: Answer::expecting(request.answer_bytes),
             request,
+            tls,
             stream,
         })
     }
@@ -105,11 +123,14 @@ impl Line {
     pub(crate) async fn ask(&mut self) -> Result<()> {
         let stream = match &mut self.stream {
             Some(stream) => stream,
-            empty => empty.insert(self.reach.open(self.origin).await?),
+            empty => {
+                let opened = Connection::open(self.reach, self.origin, self.tls.as_ref());
+                empty.insert(opened.await?)
+            }
         };
         exchange(stream, &self.request.bytes, &mut self.answer).await?;
         if self.request.alone {
-            let more = scratch::read(stream, <[u8]>::len).await?;
+            let more = stream.read(<[u8]>::len).await?;
             ensure!(more == 0, "{more} bytes followed the last answer");
             self.stream = None;
         }
@@ -119,12 +140,12 @@ impl Line {
 
 /// Sends one request and reads the whole response.
 pub(crate) async fn exchange(
-    stream: &mut TcpStream,
+    stream: &mut impl Wire,
     request: &[u8],
     answer: &mut Answer,
 ) -> Result<()> {
-    stream.write_all(request).await?;
-    while !scratch::read(stream, |bytes| answer.feed(bytes)).await?? {}
+    stream.send(request).await?;
+    while !stream.read(|bytes| answer.feed(bytes)).await?? {}
     Ok(())
 }
 
@@ -138,7 +159,7 @@ mod tests {
         origin: &Origin,
     ) -> impl Future<Output = Result<Line>> {
         let address = origin.address();
-        Line::open(Reach::Plain(address), address, request(address))
+        Line::open(Reach::Plain(address), address, request(address), None)
     }
 
     #[tokio::test]
@@ -181,10 +202,11 @@ mod tests {
             origin: address,
             connections: 2,
             request: wrong,
+            tls: None,
             window: Duration::from_secs(60),
         };
         let ran = load
-            .run(Reach::Plain(address), async |_: &AtomicU64| Ok(()))
+            .run(Reach::Plain(address), async |_: &Counters| Ok(()))
             .await;
         assert!(ran.is_err_and(|error| {
             error

@@ -8,7 +8,6 @@
 //!        (coordinated omission).
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,19 +17,16 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 
+use super::http2::multiplexed::Http2;
 use super::keepalive::Line;
 use super::reach::Reach;
-use super::request::Request;
+use super::traffic::{Carrier, Traffic};
 
 /// The load and its rate.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Paced {
-    /// The origin, for requests through a proxy.
-    pub(crate) origin: SocketAddr,
-    /// Number of connections.
-    pub(crate) connections: usize,
-    /// The request.
-    pub(crate) request: Request,
+    /// The connections, their streams and the request.
+    pub(crate) traffic: Traffic,
     /// Requests per second, evenly spaced.
     pub(crate) rate: f64,
     /// How long requests are counted, after a warm-up of a sixth of it.
@@ -50,12 +46,27 @@ struct Board {
     counted_from: Instant,
 }
 
+impl Board {
+    /// Takes the time at which the oldest waiting request was due. The caller holds its permit.
+    fn take(&self) -> Result<Instant> {
+        let due = self.due.lock().pop_front();
+        due.context("a request that is due has been taken twice")
+    }
+
+    /// A request that was due then has been answered.
+    fn answered(&self, due: Instant) {
+        if due >= self.counted_from {
+            self.took.lock().push(due.elapsed());
+        }
+    }
+}
+
 impl Paced {
     /// Runs the load to its end. The calling thread never sleeps during it.
     pub(crate) async fn run(&self, reach: Reach) -> Result<Vec<Duration>> {
-        let mut lines = Vec::with_capacity(self.connections);
-        for _ in 0..self.connections {
-            lines.push(Line::open(reach, self.origin, self.request.clone()).await?);
+        let mut carriers = Vec::new();
+        for _ in 0..self.traffic.connections() {
+            carriers.push(self.traffic.open(reach).await?);
         }
         let begin = Instant::now();
         let counted_from = begin + self.window / 6;
@@ -66,10 +77,16 @@ impl Paced {
             took: Mutex::new(Vec::with_capacity(most)),
             counted_from,
         });
-        let mut asking: JoinSet<Result<()>> = lines
-            .into_iter()
-            .map(|line| serve(line, Arc::clone(&board)))
-            .collect();
+        let mut asking = JoinSet::new();
+        for carrier in carriers {
+            let board = Arc::clone(&board);
+            asking.spawn(async {
+                match carrier {
+                    Carrier::Line(line) => serve(*line, board).await,
+                    Carrier::Http2(http2, streams) => multiplex(*http2, streams, board).await,
+                }
+            });
+        }
         let paced = self.pace(&board, begin, counted_from + self.window);
         tokio::select! {
             paced = paced => paced?,
@@ -121,27 +138,67 @@ impl Paced {
 async fn serve(mut line: Line, board: Arc<Board>) -> Result<()> {
     while let Ok(permit) = board.waiting.acquire().await {
         permit.forget();
-        let due = board.due.lock().pop_front();
-        let due = due.context("a request that is due has been taken twice")?;
+        let due = board.take()?;
         line.ask().await?;
-        if due >= board.counted_from {
-            board.took.lock().push(due.elapsed());
-        }
+        board.answered(due);
     }
     Ok(())
 }
 
+async fn multiplex(mut http2: Http2, streams: usize, board: Arc<Board>) -> Result<()> {
+    // The streams that are open, each with the time when its request was due.
+    let mut open: Vec<(u32, Instant)> = Vec::with_capacity(streams);
+    loop {
+        let room = open.len() < streams && http2.client.can_open();
+        tokio::select! {
+            permit = board.waiting.acquire(), if room => match permit {
+                Ok(permit) => {
+                    permit.forget();
+                    open.push((http2.client.open(), board.take()?));
+                }
+                // All requests have been taken.
+                Err(_) if open.is_empty() => return Ok(()),
+                Err(_) => read(&mut http2, &mut open, &board).await?,
+            },
+            read = read(&mut http2, &mut open, &board) => read?,
+        }
+        http2.flush().await?;
+    }
+}
+
+/// Reads once. Cancel safe.
+async fn read(http2: &mut Http2, open: &mut Vec<(u32, Instant)>, board: &Board) -> Result<()> {
+    let ended = |stream| {
+        if let Some(place) = open.iter().position(|(id, _)| *id == stream) {
+            board.answered(open.swap_remove(place).1);
+        }
+    };
+    http2.read(ended).await
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
+    use crate::grpc_origin::{GrpcOrigin, MESSAGE_BYTES, PREFIX_BYTES};
+    use crate::load::http2::multiplexed::Multiplexed;
+    use crate::load::http2::{Expected, RequestBlock};
+    use crate::load::keepalive::Keepalive;
+    use crate::load::request::Request;
     use crate::origin::Origin;
 
     fn paced(origin: SocketAddr, rate: f64) -> Paced {
-        let (request, window) = (Request::get(1024, origin), Duration::from_millis(120));
-        Paced {
+        let window = Duration::from_millis(120);
+        let traffic = Traffic::Http1(Keepalive {
             origin,
             connections: 4,
-            request,
+            request: Request::get(1024, origin),
+            tls: None,
+            window,
+        });
+        Paced {
+            traffic,
             rate,
             window,
         }
@@ -154,6 +211,31 @@ mod tests {
             .run(Reach::Plain(origin.address()))
             .await
             .unwrap();
+        assert!((119..=121).contains(&took.len()), "{}", took.len());
+    }
+
+    #[tokio::test]
+    async fn calls_on_streams_are_timed_like_requests() {
+        let origin = GrpcOrigin::start().await.unwrap();
+        let window = Duration::from_millis(120);
+        let traffic = Traffic::Http2(Multiplexed {
+            origin: origin.address(),
+            connections: 2,
+            streams: 8,
+            request: RequestBlock::grpc(MESSAGE_BYTES, "lab.test", false),
+            expected: Expected {
+                bytes: (PREFIX_BYTES + MESSAGE_BYTES).into(),
+                trailers: true,
+            },
+            tls: None,
+            window,
+        });
+        let paced = Paced {
+            traffic,
+            rate: 1000.0,
+            window,
+        };
+        let took = paced.run(Reach::Plain(origin.address())).await.unwrap();
         assert!((119..=121).contains(&took.len()), "{}", took.len());
     }
 

@@ -22,16 +22,25 @@ impl Request {
     /// A GET of `length` bytes, on a connection that stays open.
     pub(crate) fn get(length: u64, host: SocketAddr) -> Self {
         Self {
+            bytes: get(length, &host.to_string(), "").into(),
+            answer_bytes: length,
+            alone: false,
+        }
+    }
+
+    /// The same, for a host name.
+    pub(crate) fn get_from(length: u64, host: &str) -> Self {
+        Self {
             bytes: get(length, host, "").into(),
             answer_bytes: length,
             alone: false,
         }
     }
 
-    /// The same, with `Connection: close`. The server closes the connection.
+    /// The same as [`Request::get`], with `Connection: close`. The server closes the connection.
     pub(crate) fn get_alone(length: u64, host: SocketAddr) -> Self {
         Self {
-            bytes: get(length, host, "Connection: close\r\n").into(),
+            bytes: get(length, &host.to_string(), "Connection: close\r\n").into(),
             answer_bytes: length,
             alone: true,
         }
@@ -57,7 +66,7 @@ impl Request {
 }
 
 /// A GET with the minimal fields of a browser or a library, and `more` lines.
-fn get(length: u64, host: SocketAddr, more: &str) -> Vec<u8> {
+fn get(length: u64, host: &str, more: &str) -> Vec<u8> {
     format!(
         "GET /{length} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: lab/1\r\nAccept: */*\r\nAccept-Encoding: gzip, br\r\n{more}\r\n"
     )

@@ -21,16 +21,19 @@ pub(crate) enum Package {
     Pingora,
     /// One program for each Rust HTTP client.
     RustClients,
+    /// `lab-hyper`.
+    Hyper,
 }
 
 impl Package {
     /// All packages.
-    pub(crate) const ALL: [Self; 2] = [Self::Pingora, Self::RustClients];
+    pub(crate) const ALL: [Self; 3] = [Self::Pingora, Self::RustClients, Self::Hyper];
 
     const fn folder(self) -> &'static str {
         match self {
             Self::Pingora => "pingora",
             Self::RustClients => "rust-clients",
+            Self::Hyper => "hyper",
         }
     }
 
@@ -38,12 +41,8 @@ impl Package {
     /// nothing is built yet.
     pub(crate) fn program(self, name: &str) -> Result<PathBuf> {
         static BUILT: [OnceLock<Result<PathBuf, String>>; Package::ALL.len()] =
-            [OnceLock::new(), OnceLock::new()];
-        let place = if self == Self::Pingora {
-            &BUILT[0]
-        } else {
-            &BUILT[1]
-        };
+            [const { OnceLock::new() }; Package::ALL.len()];
+        let place = &BUILT[self as usize];
         let folder = place.get_or_init(|| self.build().map_err(|error| format!("{error:#}")));
         let folder = folder.as_ref().map_err(|why| anyhow!("{why}"))?;
         Ok(folder.join(name))
@@ -58,7 +57,7 @@ impl Package {
             .args(["build", "--release", "--target-dir"])
             .arg(&target)
             .current_dir(&package);
-        if self == Self::Pingora {
+        if self != Self::RustClients {
             // The clients depend on byway-agent, whose dependencies follow the workspace and not
             // their lock file.
             build.arg("--locked");
@@ -74,18 +73,23 @@ impl Package {
 
     /// The version of a crate that it is built with, from its lock file.
     pub(crate) fn version_of(self, name: &str) -> Option<String> {
+        let lock = self.lock()?;
+        locked(&lock, name).map(|version| format!("{name} {version}"))
+    }
+
+    /// The text of its lock file.
+    pub(crate) fn lock(self) -> Option<String> {
         let lock = workspace()
             .join("lab")
             .join("peers")
             .join(self.folder())
             .join("Cargo.lock");
-        let text = std::fs::read_to_string(lock).ok()?;
-        locked(&text, name).map(|version| format!("{name} {version}"))
+        std::fs::read_to_string(lock).ok()
     }
 }
 
 /// The version of a package in a lock file.
-fn locked<'a>(lock: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn locked<'a>(lock: &'a str, name: &str) -> Option<&'a str> {
     let behind = lock
         .split_once(&format!("name = \"{name}\"\nversion = \""))?
         .1;

@@ -9,16 +9,17 @@ use std::net::SocketAddr;
 
 use anyhow::Result;
 
+use super::front::{Back, Edge, Front};
 use super::{Logs, Program, Running, command, free_address, start, write};
 use crate::access_log::AccessLog;
 use crate::environment::RunEnvironment;
 
 /// Starts caddy as a reverse proxy of the origin. It always adds X-Forwarded-For, -Proto and -Host.
-pub(crate) async fn serve(env: &RunEnvironment, logs: Logs) -> Result<Running> {
+pub(crate) async fn serve(env: &RunEnvironment, edge: Edge) -> Result<Running> {
     let address = free_address()?;
     let log = format!("caddy-{}", address.port());
-    let access_log = (logs == Logs::On).then(|| AccessLog::new(env.dir(), &log));
-    let config = config(address, env.origin(), access_log.as_ref());
+    let access_log = (edge.logs == Logs::On).then(|| AccessLog::new(env.dir(), &log));
+    let config = config(address, &edge, access_log.as_ref());
     let file = write(&env.dir().join(format!("{log}.caddyfile")), &config)?;
     let mut command = command(Program::Caddy)?;
     command.args(["run", "--adapter", "caddyfile", "--config", &file]);
@@ -36,7 +37,7 @@ pub(crate) async fn serve(env: &RunEnvironment, logs: Logs) -> Result<Running> {
     })
 }
 
-fn config(address: SocketAddr, origin: SocketAddr, access_log: Option<&AccessLog>) -> String {
+fn config(address: SocketAddr, edge: &Edge, access_log: Option<&AccessLog>) -> String {
     let log = match access_log {
         Some(log) => {
             format!(
@@ -46,6 +47,25 @@ fn config(address: SocketAddr, origin: SocketAddr, access_log: Option<&AccessLog
         }
         None => String::new(),
     };
+    let (origin, port) = (edge.origin, address.port());
+    let (versions, site, tls) = match &edge.front {
+        Front::Plain => ("h1", format!("http://:{port}"), String::new()),
+        Front::H2c => ("h1 h2c", format!("http://:{port}"), String::new()),
+        // A host name in the address would leave requests for that name without a log line.
+        Front::Tls(files) => (
+            "h1 h2",
+            format!("https://:{port}"),
+            format!(
+                "tls {} {} {{\n        protocols tls1.3\n    }}",
+                files.certificate.display(),
+                files.key.display()
+            ),
+        ),
+    };
+    let (to, upstream) = match edge.back {
+        Back::Http1 => (format!("{origin}"), "1.1"),
+        Back::Grpc => (format!("h2c://{origin}"), "h2c 2"),
+    };
     format!(
         "{{
     admin off
@@ -54,17 +74,20 @@ fn config(address: SocketAddr, origin: SocketAddr, access_log: Option<&AccessLog
         level ERROR
     }}
     servers {{
+        protocols {versions}
         timeouts {{
             read_header 30s
             idle 10m
         }}
     }}
 }}
-http://:{port} {{
+{site} {{
     bind {ip}
+    {tls}
     {log}
-    reverse_proxy {origin} {{
+    reverse_proxy {to} {{
         transport http {{
+            versions {upstream}
             keepalive 60s
             keepalive_idle_conns 512
             keepalive_idle_conns_per_host 512
@@ -77,6 +100,5 @@ http://:{port} {{
 }}
 ",
         ip = address.ip(),
-        port = address.port(),
     )
 }

@@ -29,6 +29,8 @@ pub(super) fn make(dir: &Path, name: &str, host: &str) -> Result<()> {
         &subject,
         "-addext",
         &names,
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
         "-keyout",
         &key,
         "-out",

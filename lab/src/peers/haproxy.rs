@@ -8,39 +8,18 @@ use std::net::SocketAddr;
 
 use anyhow::Result;
 
+use super::front::{Back, Bodies, Edge, Front};
 use super::{Fields, Logs, Program, Running, accepting, command, free_address, start, write};
 use crate::access_log::AccessLog;
 use crate::environment::RunEnvironment;
 use crate::process::Process;
 
-/// How bodies are moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Bodies {
-    /// Through the default buffers of 16 KiB: the best for small bodies.
-    Small,
-    /// Through buffers of 64 KiB.
-    Buffered,
-    /// By splice(2) through pipes: the best for large bodies.
-    Spliced,
-}
-
 /// Starts haproxy as a reverse proxy of the origin.
-pub(crate) async fn serve(
-    env: &RunEnvironment,
-    fields: Fields,
-    bodies: Bodies,
-    logs: Logs,
-) -> Result<Running> {
+pub(crate) async fn serve(env: &RunEnvironment, edge: Edge) -> Result<Running> {
     let address = free_address()?;
-    let access_log = (logs == Logs::On)
+    let access_log = (edge.logs == Logs::On)
         .then(|| AccessLog::new(env.dir(), &format!("haproxy-{}", address.port())));
-    run(
-        env,
-        address,
-        &config(address, env.origin(), fields, bodies, logs),
-        access_log,
-    )
-    .await
+    run(env, address, &config(address, &edge), access_log).await
 }
 
 /// Starts haproxy as a TCP forward with splicing.
@@ -95,14 +74,8 @@ async fn run(
 /// Access lines go to a file by the standard output, which was the cheapest of its ways to log when
 /// they were compared: a request cost 1.2 us more than without a log; through a ring in memory and
 /// a TCP connection 2 us; to a datagram socket, as with a syslog daemon, 6 us.
-fn config(
-    address: SocketAddr,
-    origin: SocketAddr,
-    fields: Fields,
-    bodies: Bodies,
-    logs: Logs,
-) -> String {
-    let (tune, splice) = match bodies {
+fn config(address: SocketAddr, edge: &Edge) -> String {
+    let (tune, splice) = match edge.bodies {
         Bodies::Small => ("", ""),
         Bodies::Buffered => ("tune.bufsize 65536", ""),
         // Each spliced stream needs a pipe: two descriptors, which count against the limit.
@@ -111,18 +84,32 @@ fn config(
             "option splice-response\n    option splice-request",
         ),
     };
-    let more = match fields {
-        Fields::Least => "",
-        Fields::AsByway => {
-            "http-request set-header X-Forwarded-Proto http
+    let more = match edge.fields {
+        Fields::Least => String::new(),
+        Fields::AsByway => format!(
+            "http-request set-header X-Forwarded-Proto {}
     http-request set-header X-Forwarded-Host %[req.hdr(host)]
     http-request set-header X-Real-IP %[src]
     http-request set-header X-Request-Id %[uuid()]
     http-request add-header Via \"1.1 haproxy\"
-    http-response add-header Via \"1.1 haproxy\""
-        }
+    http-response add-header Via \"1.1 haproxy\"",
+            edge.front.scheme()
+        ),
     };
-    let logged = match logs {
+    // Two tickets a handshake are the default of OpenSSL.
+    let how = match &edge.front {
+        Front::Plain => String::new(),
+        Front::H2c => "proto h2".to_owned(),
+        Front::Tls(files) => format!(
+            "ssl crt {} alpn h2,http/1.1 ssl-min-ver TLSv1.3",
+            files.both.display()
+        ),
+    };
+    let (origin, back) = match edge.back {
+        Back::Http1 => (edge.origin, ""),
+        Back::Grpc => (edge.origin, "proto h2"),
+    };
+    let logged = match edge.logs {
         Logs::Off => "",
         Logs::On => "log stdout format raw local0 info\n    option httplog clf",
     };
@@ -144,14 +131,14 @@ defaults
     timeout tunnel 600s
     {splice}
 frontend visitors
-    bind {address} backlog 4096
+    bind {address} backlog 4096 {how}
     {logged}
     default_backend origin
 backend origin
     http-reuse always
     option forwardfor
     {more}
-    server origin {origin}
+    server origin {origin} {back}
 "
     )
 }

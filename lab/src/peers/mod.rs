@@ -9,8 +9,12 @@ pub(crate) mod built;
 pub(crate) mod caddy;
 mod certificate;
 pub(crate) mod clients;
+pub(crate) mod crypto;
+pub(crate) mod front;
 pub(crate) mod frp;
+pub(crate) mod h2load;
 pub(crate) mod haproxy;
+pub(crate) mod hyper;
 pub(crate) mod hysteria;
 pub(crate) mod install;
 pub(crate) mod microsocks;
@@ -23,11 +27,13 @@ pub(crate) mod splice;
 pub(crate) mod ssh;
 pub(crate) mod tinyproxy;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tokio::net::TcpStream;
 
 use crate::access_log::AccessLog;
@@ -64,6 +70,8 @@ pub(crate) enum Program {
     SsServer,
     /// A proxy over QUIC; both ends are one program.
     Hysteria,
+    /// A load generator for HTTP/2.
+    H2load,
 }
 
 /// The source of a program.
@@ -81,7 +89,7 @@ pub(crate) enum Source {
 
 impl Program {
     /// All programs.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Nginx,
         Self::Haproxy,
         Self::Caddy,
@@ -95,6 +103,7 @@ impl Program {
         Self::SsLocal,
         Self::SsServer,
         Self::Hysteria,
+        Self::H2load,
     ];
 
     /// The name of the program file.
@@ -113,6 +122,7 @@ impl Program {
             Self::SsLocal => "ss-local",
             Self::SsServer => "ss-server",
             Self::Hysteria => "hysteria",
+            Self::H2load => "h2load",
         }
     }
 
@@ -127,6 +137,7 @@ impl Program {
             Self::Frps | Self::Frpc => Source::Go("github.com/fatedier/frp@v0.61.1"),
             Self::Ssh => Source::Debian("openssh-client"),
             Self::Sshd => Source::Debian("openssh-server"),
+            Self::H2load => Source::Debian("nghttp2-client"),
             Self::SsLocal | Self::SsServer => Source::Debian("shadowsocks-libev"),
             Self::Hysteria => {
                 Source::Sources("`go build` in the folder app of github.com/apernet/hysteria")
@@ -178,6 +189,7 @@ impl Program {
             Self::Frps => Some(format!("frp {}", version_line(&path, &["--version"])?)),
             Self::Ssh => version_line(&path, &["-V"]),
             Self::SsLocal => version_line(&path, &["-h"]),
+            Self::H2load => version_line(&path, &["--version"]),
             Self::Hysteria => {
                 let output = Command::new(path).arg("version").output().ok()?;
                 let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -240,12 +252,23 @@ async fn accepting(
     })
 }
 
-/// An address with a port that was free a moment ago. None of the peers can report which port it
-/// got for port 0.
+/// The ports that [`free_address`] returns: below those that the kernel gives to outgoing
+/// connections (`ip_local_port_range`), so that no connection takes one before its program listens.
+const PORTS: std::ops::Range<u16> = 15_000..32_000;
+
+/// An address whose port was free for TCP and UDP a moment ago, and is returned once. None of the
+/// peers can report which port it got for port 0.
 pub(crate) fn free_address() -> Result<SocketAddr> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
-    Ok(listener.local_addr()?)
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU16::new(fastrand::u16(..)));
+    for _ in PORTS {
+        let port = PORTS.start + next.fetch_add(1, Relaxed) % (PORTS.end - PORTS.start);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no port of {PORTS:?} is free")
 }
 
 fn write(path: &Path, text: &str) -> Result<String> {

@@ -7,27 +7,28 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::Result;
 
+use super::front::{Back, Edge, Front};
 use super::{Fields, Logs, Program, Running, command, free_address, start, write};
 use crate::access_log::AccessLog;
 use crate::environment::RunEnvironment;
 use crate::machine::descriptors;
 
-/// Starts nginx as a reverse proxy of the origin.
-pub(crate) async fn serve(env: &RunEnvironment, fields: Fields, logs: Logs) -> Result<Running> {
+/// Starts nginx as a reverse proxy of the origin: the installed one, or this program.
+pub(crate) async fn serve(
+    env: &RunEnvironment,
+    edge: Edge,
+    program: Option<&Path>,
+) -> Result<Running> {
     let address = free_address()?;
-    let access_log =
-        (logs == Logs::On).then(|| AccessLog::new(env.dir(), &format!("nginx-{}", address.port())));
-    let http = http(
-        address,
-        env.origin(),
-        fields,
-        access_log.as_ref(),
-        env.dir(),
-    );
-    let running = run(env, address, "", &http).await?;
+    let access_log = (edge.logs == Logs::On)
+        .then(|| AccessLog::new(env.dir(), &format!("nginx-{}", address.port())));
+    let http = http(address, &edge, access_log.as_ref(), env.dir());
+    let command = program.map_or_else(|| command(Program::Nginx), |path| Ok(Command::new(path)))?;
+    let running = run(env, command, address, "", &http).await?;
     Ok(Running {
         access_log,
         ..running
@@ -54,13 +55,14 @@ pub(crate) async fn forward(env: &RunEnvironment) -> Result<Running> {
 }}",
         env.origin()
     );
-    run(env, address, &load, &stream).await
+    run(env, command(Program::Nginx)?, address, &load, &stream).await
 }
 
 /// A single process (`master_process off`) does the same work per request as a worker, and has only
 /// one process id to measure.
 async fn run(
     env: &RunEnvironment,
+    mut command: Command,
     address: SocketAddr,
     modules: &str,
     blocks: &str,
@@ -85,36 +87,49 @@ events {{
     );
     let log = format!("nginx-{port}");
     let file = write(&env.dir().join(format!("{log}.conf")), &config)?;
-    let mut command = command(Program::Nginx)?;
     command.args(["-c", &file, "-p"]).arg(env.dir());
     start(env, &log, command, address).await
 }
 
 /// Lines are collected in a buffer of 1 MiB and written at once: the cheapest way of nginx to log,
 /// which busy sites use too.
-fn http(
-    address: SocketAddr,
-    origin: SocketAddr,
-    fields: Fields,
-    access_log: Option<&AccessLog>,
-    dir: &Path,
-) -> String {
+fn http(address: SocketAddr, edge: &Edge, access_log: Option<&AccessLog>, dir: &Path) -> String {
     let log = match access_log {
         Some(log) => format!("{} combined buffer=1m flush=1s", log.path().display()),
         None => "off".to_owned(),
     };
     let (port, dir) = (address.port(), dir.display());
-    let more = match fields {
-        Fields::Least => "",
-        Fields::AsByway => {
-            "proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_set_header X-Forwarded-Host $http_host;
-            proxy_set_header X-Real-IP $remote_addr;
-            proxy_set_header X-Request-Id $request_id;
-            proxy_set_header Via \"1.1 nginx\";
-            add_header Via \"1.1 nginx\";"
-        }
+    let (way, pass) = match edge.back {
+        Back::Http1 => ("proxy", "http"),
+        Back::Grpc => ("grpc", "grpc"),
     };
+    let more = match edge.fields {
+        Fields::Least => String::new(),
+        Fields::AsByway => format!(
+            "{way}_set_header X-Forwarded-Proto $scheme;
+            {way}_set_header X-Forwarded-Host $http_host;
+            {way}_set_header X-Real-IP $remote_addr;
+            {way}_set_header X-Request-Id $request_id;
+            {way}_set_header Via \"1.1 nginx\";
+            add_header Via \"1.1 nginx\";"
+        ),
+    };
+    let origin = edge.origin;
+    // Bodies are forwarded as they arrive, as with the others; this is also a little cheaper for
+    // nginx. Its gRPC has no such setting, and forwards them so.
+    let buffers = match edge.back {
+        Back::Http1 => {
+            "proxy_http_version 1.1;
+            proxy_buffers 16 64k;
+            proxy_busy_buffers_size 128k;
+            proxy_max_temp_file_size 0;
+            proxy_request_buffering off;
+            client_body_buffer_size 128k;
+            proxy_set_header Connection \"\";"
+        }
+        Back::Grpc => "grpc_buffer_size 64k;",
+    };
+    let listen = listen(address, &edge.front);
     format!(
         r#"http {{
     access_log {log};
@@ -131,19 +146,12 @@ fn http(
         keepalive_timeout 60s;
     }}
     server {{
-        listen {address} backlog=4096;
+        {listen}
         location / {{
-            proxy_pass http://origin;
-            proxy_http_version 1.1;
-            proxy_buffers 16 64k;
-            proxy_busy_buffers_size 128k;
-            proxy_max_temp_file_size 0;
-            # Bodies are forwarded as they arrive, as with the others; this is also a little cheaper for nginx.
-            proxy_request_buffering off;
-            client_body_buffer_size 128k;
-            proxy_set_header Connection "";
-            proxy_set_header Host $http_host;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+            {way}_pass {pass}://origin;
+            {buffers}
+            {way}_set_header Host $http_host;
+            {way}_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
             {more}
         }}
         location /ws {{
@@ -159,4 +167,29 @@ fn http(
     }}
 }}"#
     )
+}
+
+/// The listener and its TLS. Two tickets a handshake are the default of OpenSSL, and frames of
+/// 16 KiB fill the records, which are as large.
+fn listen(address: SocketAddr, front: &Front) -> String {
+    let how = match front {
+        Front::Plain => "",
+        Front::H2c => "http2",
+        Front::Tls(_) => "ssl http2",
+    };
+    let mut lines = format!("listen {address} {how} backlog=4096;");
+    if *front != Front::Plain {
+        lines += "\n        http2_chunk_size 16k;";
+    }
+    if let Some(files) = front.certificate() {
+        lines += &format!(
+            "
+        ssl_certificate {};
+        ssl_certificate_key {};
+        ssl_protocols TLSv1.3;",
+            files.certificate.display(),
+            files.key.display()
+        );
+    }
+    lines
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use byway_dial::{Dialled, Target, peer_text};
 use byway_link::wire::{FEATURE_REPORTS, NETWORK_TCP, Open, Opened};
-use byway_link::{ClientKey, IncomingStream, Link};
+use byway_link::{IncomingStream, Link};
 use byway_relay::{Early, RelayOptions};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -158,7 +158,6 @@ async fn serve_stream(
         &plan,
         &frontend,
         &open,
-        pending_open.client(),
         outgoing.as_deref(),
         peer,
         user.as_ref(),
@@ -258,7 +257,6 @@ async fn decide_and_open(
     plan: &Arc<Plan>,
     frontend: &FrontendPlan,
     open: &Open,
-    client: ClientKey,
     outgoing: Option<&OutgoingLink>,
     peer: Option<SocketAddr>,
     user: Option<&Arc<str>>,
@@ -317,7 +315,7 @@ async fn decide_and_open(
             .node
             .admission
             .dialled()
-            .take(&user, is_only_user, client)
+            .take(&user, is_only_user)
             .map_err(no_descriptor)
     };
     let (dialled, dial_permit) = match allowed.outbound() {
@@ -378,11 +376,7 @@ struct OpenedTarget {
 fn no_descriptor(reason: NoDialPermit) -> Fault {
     let detail =
         format!("{reason}; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)");
-    let reason = match reason {
-        NoDialPermit::ClientShare { .. } => Reason::ClientShare,
-        NoDialPermit::Full | NoDialPermit::Share { .. } => Reason::Descriptors,
-    };
-    Fault::new(Who::Us, reason, detail)
+    Fault::new(Who::Us, Reason::Descriptors, detail)
 }
 
 /// The host of an [`Open`] has no brackets. A name is checked and resolved only here.

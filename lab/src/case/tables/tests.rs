@@ -18,6 +18,7 @@ fn row(name: &str, role: SubjectRole, work: &[f64]) -> Row {
         wall: second,
         cpu: Some(cpu),
         others: 0.0,
+        received: None,
     };
     let reach = Reach::Plain(SocketAddr::from(([127, 0, 0, 1], 1)));
     let subject = Subject {
