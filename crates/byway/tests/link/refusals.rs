@@ -371,12 +371,14 @@ fn an_agent_retries_while_its_grant_file_cannot_be_read() {
     let id = server.join.parse::<JoinString>().unwrap().id.to_string();
     let grants = server.program.folder().join("state").join("grants");
     let (file, aside) = (grants.join(&id), server.program.folder().join("aside"));
-    // A folder in place of the file: reading it fails with an error other than "not found".
-    let break_it = || {
-        std::fs::rename(&file, &aside).unwrap();
-        std::fs::create_dir(&file).unwrap();
+    // A folder in place of the file: reading it fails with an error other than "not found". They
+    // change places in one step, as without a file the grant counts as revoked.
+    std::fs::create_dir(&aside).unwrap();
+    let exchange = || {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        renameat_with(CWD, &file, CWD, &aside, RenameFlags::EXCHANGE).unwrap();
     };
-    break_it();
+    exchange();
     for carrier in CARRIERS {
         let target = origin.address().to_string();
         let agent = Program::start(
@@ -388,15 +390,14 @@ fn an_agent_retries_while_its_grant_file_cannot_be_read() {
         server
             .program
             .wait_for_log(&format!("cannot read {}", file.display()));
-        std::fs::remove_dir(&file).unwrap();
-        std::fs::rename(&aside, &file).unwrap();
+        exchange();
         assert_eq!(
             greeting(agent.wait_for_stdout("").parse().unwrap()),
             "back",
             "{carrier}"
         );
         assert_eq!(agent.stop().code, Some(0));
-        break_it();
+        exchange();
         // The server has read the file once and remembers it.
         let agent = Agent::tcp(&server, origin.address(), &["--carrier", carrier]);
         assert_eq!(greeting(agent.address()), "back", "{carrier}");
