@@ -1,6 +1,7 @@
 //! HTTP/2: connections whose streams are sources and sinks of bodies, and streams of bytes.
 
 mod buffer_budget;
+mod client;
 mod driver;
 mod inbox;
 mod kept_head;
@@ -14,6 +15,7 @@ mod text;
 
 pub use buffer_budget::BufferBudget;
 pub use byway_h2::{ConnectionError, ErrorCode, Limits};
+pub use client::{Client, ClientEnd, ClientEvent, ClientSession};
 pub use kept_head::KeptHead;
 pub use server::{Arrived, Server, ServerEnd, ServerTimeouts};
 pub use stream::H2Stream;

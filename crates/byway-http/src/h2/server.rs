@@ -69,12 +69,17 @@ pub struct Server {
     /// Bytes written when that began.
     written_then: u64,
     had_request: bool,
+    /// Whether the memory of the last requests was freed since.
+    is_trimmed: bool,
     end: Option<ServerEnd>,
     arrived: Vec<Arrived>,
 }
 
 /// What one turn may do until other tasks run: write the backlog, and fill it again.
 const ROUNDS: usize = 16;
+
+/// After this time without a stream, memory is freed that is kept for the next ones.
+const TRIM_AFTER: Duration = Duration::from_secs(1);
 
 /// How often a connection looks whether the node holds less again.
 const BUDGET_CHECK: Duration = Duration::from_millis(100);
@@ -100,6 +105,7 @@ impl Server {
             unwritten_since: None,
             written_then: 0,
             had_request: false,
+            is_trimmed: false,
             end: None,
             arrived: Vec::new(),
         }
@@ -151,6 +157,9 @@ impl Server {
         }
         self.note_times(now, futures.is_empty());
         if self.poll_deadlines(cx).is_ready() {
+            if self.is_trimmed {
+                futures.trim();
+            }
             // The turn that follows ends it.
             cx.waker().wake_by_ref();
         }
@@ -170,10 +179,13 @@ impl Server {
         let (arrived, partial_since) = (&mut self.arrived, &mut self.partial_since);
         let shared = Arc::clone(&self.driver.shared);
         let read = self.driver.read(cx, now, |state, event| match event {
-            Event::Head { id, .. } => {
+            Event::Head { id, end } => {
                 let mut text = RequestText::take();
                 state.core.take_request(&mut text.index, &mut text.text.0);
                 state.begin(id);
+                if let Some(stream) = state.stream(id) {
+                    stream.has_ended = end;
+                }
                 *partial_since = None;
                 arrived.push(Arrived::Request(
                     H2Stream::new(Arc::clone(&shared), Some(id)),
@@ -281,6 +293,14 @@ impl Server {
                 false => *since = None,
             }
         }
+        self.is_trimmed &= is_idle;
+    }
+
+    /// Frees the memory of the last requests.
+    fn trim(&mut self) {
+        self.is_trimmed = true;
+        self.arrived = Vec::new();
+        self.driver.shared.with(State::trim);
     }
 
     /// Ready once a time limit has passed, which was dealt with.
@@ -292,16 +312,16 @@ impl Server {
         };
         let core = self.driver.shared.with(|state| state.core.deadline());
         let core = core.map(Instant::from_std);
-        let idle = self
-            .idle_since
-            .filter(|_| goes_on)
-            .map(|since| since + idle);
+        let idle_since = self.idle_since.filter(|_| goes_on);
+        let idle = idle_since.map(|since| since + idle);
+        let trim = idle_since.filter(|_| !self.is_trimmed);
+        let trim = trim.map(|since| since + TRIM_AFTER);
         let partial = self.partial_since.filter(|_| goes_on);
         let partial = partial.map(|since| since + self.timeouts.head);
         let unwritten = self.unwritten_since;
         let unwritten = unwritten.map(|since| since + self.timeouts.write);
         let check = self.withholds.then(|| Instant::now() + BUDGET_CHECK);
-        let all = [core, idle, partial, unwritten, check];
+        let all = [core, idle, trim, partial, unwritten, check];
         let Some(due) = all.into_iter().flatten().min() else {
             return Poll::Pending;
         };
@@ -327,6 +347,8 @@ impl Server {
             if let Err(error) = expired {
                 self.lose(ServerEnd::Failed(error));
             }
+        } else if is_due(trim) {
+            self.trim();
         }
         Poll::Ready(())
     }

@@ -4,14 +4,16 @@
 //! Out:   wakes, after the lock was released.
 //! Never: is locked while anything is awaited.
 
+use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
 use byway_dial::Broken;
-use byway_h2::{Connection, ErrorCode, Event, StreamId};
+use byway_h2::{Connection, ErrorCode, Event, Role, StreamId};
 use byway_head::Section;
 use parking_lot::Mutex;
 
 use super::inbox::Inbox;
+use super::text::ResponseText;
 
 /// The state of one connection.
 pub(super) struct Shared(Mutex<State>);
@@ -28,6 +30,8 @@ pub(super) struct State {
     heads_waiting: Vec<StreamId>,
     /// The connection is lost, and all streams with it.
     pub(super) is_lost: bool,
+    /// The peer, or this side, has said that the connection ends.
+    pub(super) is_going_away: bool,
     /// Woken once the lock is released.
     wakes: Vec<Waker>,
     /// Bytes of bodies that were received so far.
@@ -43,7 +47,9 @@ pub(super) struct StreamState {
     pub(super) has_ended: bool,
     pub(super) trailers: Option<Box<TrailersText>>,
     /// The stream is over before its end.
-    pub(super) reset: Option<ErrorCode>,
+    pub(super) reset: Option<StreamReset>,
+    /// Client: heads of responses that were not taken, interim ones and the final one.
+    pub(super) responses: VecDeque<ResponseText>,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
@@ -55,6 +61,29 @@ pub(super) struct TrailersText {
     pub(super) text: Vec<u8>,
 }
 
+/// Why a stream is over before its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StreamReset {
+    pub(super) code: ErrorCode,
+    /// The peer has not processed the request at all.
+    pub(super) is_unsent: bool,
+}
+
+/// The peer has left.
+const CANCELLED: StreamReset = StreamReset {
+    code: ErrorCode::CANCEL,
+    is_unsent: false,
+};
+
+impl From<ErrorCode> for StreamReset {
+    fn from(code: ErrorCode) -> Self {
+        Self {
+            code,
+            is_unsent: false,
+        }
+    }
+}
+
 impl Shared {
     pub(super) fn new(core: Connection) -> Self {
         Self(Mutex::new(State {
@@ -63,6 +92,7 @@ impl Shared {
             task: None,
             heads_waiting: Vec::new(),
             is_lost: false,
+            is_going_away: false,
             wakes: Vec::new(),
             received_bytes: 0,
         }))
@@ -113,7 +143,9 @@ impl State {
             return Some(Broken::Reset(0));
         }
         match self.streams.get(id.slot()) {
-            Some(stream) if stream.id == Some(id) => stream.reset.map(|code| Broken::Reset(code.0)),
+            Some(stream) if stream.id == Some(id) => {
+                stream.reset.map(|reset| Broken::Reset(reset.code.0))
+            }
             _ => Some(Broken::Reset(0)),
         }
     }
@@ -166,9 +198,31 @@ impl State {
                     self.wakes.extend(reader);
                 }
             }
-            Event::Reset { id, code, .. } => self.reset(id, code),
+            Event::Reset { id, code, .. } => {
+                let is_unsent = event.is_unsent();
+                self.reset(id, StreamReset { code, is_unsent });
+            }
             Event::Malformed { id: Some(id), .. } => {
-                self.reset(id, ErrorCode::PROTOCOL_ERROR);
+                self.reset(id, ErrorCode::PROTOCOL_ERROR.into());
+                return Some(event);
+            }
+            Event::Head { id, end } if self.core.role() == Role::Client => {
+                let mut text = ResponseText::take();
+                self.core.take_response(&mut text.index, &mut text.text.0);
+                if let Some(stream) = self.stream(id) {
+                    stream.has_ended |= end;
+                    stream.responses.push_back(text);
+                    let is_flooded = stream.responses.len() > MOST_RESPONSES;
+                    let reader = stream.reader.take();
+                    self.wakes.extend(reader);
+                    if is_flooded {
+                        self.core.reset(id, ErrorCode::ENHANCE_YOUR_CALM);
+                        self.reset(id, ErrorCode::ENHANCE_YOUR_CALM.into());
+                    }
+                }
+            }
+            Event::GoAway { .. } => {
+                self.is_going_away = true;
                 return Some(event);
             }
             other => return Some(other),
@@ -177,9 +231,9 @@ impl State {
     }
 
     /// The stream is over.
-    pub(super) fn reset(&mut self, id: StreamId, code: ErrorCode) {
+    pub(super) fn reset(&mut self, id: StreamId, reset: StreamReset) {
         if let Some(stream) = self.stream(id) {
-            stream.reset.get_or_insert(code);
+            stream.reset.get_or_insert(reset);
             let wakers = [stream.reader.take(), stream.writer.take()];
             self.wakes.extend(wakers.into_iter().flatten());
         }
@@ -199,7 +253,7 @@ impl State {
     pub(super) fn end_reading(&mut self) {
         for stream in &mut self.streams {
             if stream.id.is_some() && !stream.has_ended {
-                stream.reset.get_or_insert(ErrorCode::CANCEL);
+                stream.reset.get_or_insert(CANCELLED);
                 let wakers = [stream.reader.take(), stream.writer.take()];
                 self.wakes.extend(wakers.into_iter().flatten());
             }
@@ -241,6 +295,16 @@ impl State {
         self.wakes.extend(self.task.take());
     }
 
+    /// Frees what an idle connection does not need.
+    pub(super) fn trim(&mut self) {
+        self.core.trim();
+        if self.core.open_streams() == 0 {
+            self.streams = Vec::new();
+            self.heads_waiting = Vec::new();
+            self.wakes.shrink_to_fit();
+        }
+    }
+
     /// The task runs.
     pub(super) fn begin_turn(&mut self) {
         self.task = None;
@@ -251,6 +315,10 @@ impl State {
         self.task = Some(cx.waker().clone());
     }
 }
+
+/// Heads of responses to one request that wait to be taken: interim ones that come in one read, and
+/// the final one.
+const MOST_RESPONSES: usize = 16;
 
 /// Heads wait while more output than this does: that of data, and some heads.
 const HEADS_BACKLOG_BYTES: usize = 128 * 1024;

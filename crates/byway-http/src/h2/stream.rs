@@ -17,6 +17,7 @@ use byway_relay::{Buffer, Outflow};
 use super::kept_head::KeptHead;
 use super::outlet::Outlet;
 use super::shared::{Shared, State, TrailersText};
+use super::text::ResponseText;
 use crate::body::{BodyError, Part, Sink, Source};
 use crate::h1::Mark;
 use crate::scratch::{Scratch, ScratchBytes};
@@ -28,6 +29,10 @@ pub struct H2Stream {
     pub(super) id: Option<StreamId>,
     pub(super) incoming: Incoming,
     pub(super) outgoing: Outgoing,
+    /// Client: the head of the response that was taken last.
+    pub(super) response: Option<ResponseText>,
+    /// Client: how many heads of responses were taken.
+    pub(super) received_heads: u8,
     /// The code of a reset; without it the drop chooses.
     code: Option<ErrorCode>,
 }
@@ -62,6 +67,8 @@ pub(super) struct Outgoing {
     pub(super) taken: u64,
     /// The scheme of a request.
     pub(super) scheme: Scheme,
+    /// The connection took no further stream for a request.
+    pub(super) is_refused: bool,
 }
 
 impl Default for Outgoing {
@@ -77,6 +84,7 @@ impl Default for Outgoing {
             outlet: None,
             taken: 0,
             scheme: Scheme::Https,
+            is_refused: false,
         }
     }
 }
@@ -89,6 +97,8 @@ impl H2Stream {
             id,
             incoming: Incoming::default(),
             outgoing: Outgoing::default(),
+            response: None,
+            received_heads: 0,
             code: None,
         }
     }
@@ -198,7 +208,7 @@ impl H2Stream {
                 return Poll::Ready(Ok(()));
             }
             match stream.reset {
-                Some(code) => Poll::Ready(Err(BodyError::From(Broken::Reset(code.0)))),
+                Some(reset) => Poll::Ready(Err(BodyError::From(Broken::Reset(reset.code.0)))),
                 None if is_lost => Poll::Ready(Err(BodyError::From(Broken::Reset(0)))),
                 None if stream.has_ended => Poll::Ready(Err(BodyError::Truncated)),
                 None => {
@@ -261,7 +271,7 @@ impl H2Stream {
         if let Some(id) = self.id {
             self.shared.with(|state| {
                 state.core.reset(id, code);
-                state.reset(id, code);
+                state.reset(id, code.into());
                 state.wake_task();
             });
         }
@@ -366,6 +376,7 @@ impl Outgoing {
         let written = match *id {
             Some(id) if !state.has_room_for_head(id) => return Poll::Pending,
             Some(id) => (state.core).head(id, head.is_interim(), |out| head.write(out)),
+            None if state.is_lost || state.is_going_away => Ok(()),
             None => {
                 let ends =
                     is_alone && self.ends && self.queue.0.is_empty() && self.trailers.is_none();
@@ -376,6 +387,7 @@ impl Outgoing {
             }
         };
         let Some(id) = *id else {
+            self.is_refused = true;
             return Poll::Ready(Err(Broken::Reset(ErrorCode::REFUSED_STREAM.0)));
         };
         if written.is_err() {

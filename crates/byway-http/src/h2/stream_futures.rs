@@ -101,6 +101,14 @@ impl<F: Future + Unpin> StreamFutures<F> {
         number
     }
 
+    /// Frees the memory of places if there is no future. A waker of one that has ended may still
+    /// list a place: that costs a poll which finds nothing, or one more of the next future there.
+    pub fn trim(&mut self) {
+        if self.is_empty() {
+            (self.places, self.free, self.batch) = Default::default();
+        }
+    }
+
     /// How many futures there are.
     pub fn len(&self) -> usize {
         self.places.len() - self.free.len()

@@ -1,6 +1,6 @@
 //! Text: heads that a connection has decoded, in memory of their own.
 
-use byway_head::{Request, RequestHead};
+use byway_head::{Request, RequestHead, Response, ResponseHead};
 
 use crate::scratch::{Scratch, ScratchBytes};
 
@@ -8,6 +8,13 @@ use crate::scratch::{Scratch, ScratchBytes};
 #[derive(Debug)]
 pub struct RequestText {
     pub(super) index: Scratch<RequestHead>,
+    pub(super) text: Scratch<ScratchBytes>,
+}
+
+/// The head of a response.
+#[derive(Debug)]
+pub(super) struct ResponseText {
+    pub(super) index: Scratch<ResponseHead>,
     pub(super) text: Scratch<ScratchBytes>,
 }
 
@@ -21,6 +28,19 @@ impl RequestText {
 
     /// The request.
     pub fn view(&self) -> Request<'_> {
+        self.index.view(&self.text.0)
+    }
+}
+
+impl ResponseText {
+    pub(super) fn take() -> Self {
+        Self {
+            index: Scratch::take(),
+            text: Scratch::take(),
+        }
+    }
+
+    pub(super) fn view(&self) -> Response<'_> {
         self.index.view(&self.text.0)
     }
 }

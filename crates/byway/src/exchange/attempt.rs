@@ -437,6 +437,9 @@ impl<'a> Attempt<'a> {
                 record.down = 0;
                 return Err(fault.into());
             }
+            if fault.who == Who::Downstream && self.exchange.request.version().has_streams() {
+                upstream.abandon(self.uploaded);
+            }
             return Ok(Next::Reset(fault));
         }
         upstream.settle(self.uploaded);

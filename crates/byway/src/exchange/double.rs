@@ -469,6 +469,8 @@ impl DoubleStream {
 
     pub fn discard(self, _framed: Framed, _limits: &Limits) {}
 
+    pub fn abandon(self, _sent: bool) {}
+
     pub fn into_tunnel(self) -> (Stream, Vec<u8>) {
         panic!("no test upgrades a stream")
     }

@@ -174,6 +174,17 @@ impl Upstream {
         })
     }
 
+    /// The client has reset its stream within the response. Keeps the connection if the whole
+    /// response is here and the whole request was `sent`: a client that resets one stream after the
+    /// other would otherwise cost a connection each. Else resets it.
+    pub fn abandon(self, sent: bool) {
+        by_upstream_version!(self.abandon(sent), mut h1 => {
+            if let (true, true, Ok(idle)) = (sent, h1.skip_body(), h1.kept()) {
+                h1.lease.release(Release::Keep { idle });
+            }
+        })
+    }
+
     /// Drops a response that is not passed on, after its head. Keeps the connection if the whole
     /// response came with its head, and never waits for the rest: a new connection costs less.
     pub fn discard(self, framed: Framed, limits: &Limits) {

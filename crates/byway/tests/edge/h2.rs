@@ -109,6 +109,20 @@ fn bodies_of_any_size_pass_both_ways_with_and_without_a_length() {
 }
 
 #[test]
+fn a_post_that_ends_with_its_head_is_a_request_with_an_empty_body() {
+    let origin = Origin::useful();
+    let program = edge(&origin);
+    let mut visitor = Http2Visitor::connect(program.address());
+    for length in [Some("0"), None] {
+        let mut fields = request("POST", "/sum");
+        fields.extend(length.map(|length| ("content-length", length)));
+        let stream = visitor.head(&fields, true);
+        assert!(visitor.response(stream).text().starts_with("0 "));
+    }
+    assert_eq!(origin.requests()[0].field("Content-Length"), Some("0"));
+}
+
+#[test]
 fn trailers_pass_both_ways() {
     let origin = Origin::scripted(|visitor| {
         visitor.request();

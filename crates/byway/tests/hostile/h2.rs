@@ -247,6 +247,21 @@ fn streams_that_were_reset_count_until_their_work_has_ended() {
 }
 
 #[test]
+fn resets_of_requests_that_are_answered_soon_cost_no_connection_each() {
+    let origin = Origin::useful();
+    let program = edge("[limits]\nstreams_per_connection = 10", &origin);
+    let mut visitor = Http2Visitor::connect(program.address());
+    for _ in 0..100 {
+        let stream = visitor.head(&request("GET", "/"), true);
+        visitor.reset_stream(stream, 8);
+        // Its slot is free again once the origin has answered.
+        let probe = visitor.head(&request("GET", "/"), true);
+        assert_eq!(visitor.response(probe).text(), "hello");
+    }
+    assert!(origin.connections() <= 10, "{}", origin.connections());
+}
+
+#[test]
 fn streams_beyond_the_limit_are_refused_and_may_be_sent_again() {
     let gate = Gate::new();
     let held = gate.clone();

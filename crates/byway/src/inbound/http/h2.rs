@@ -166,6 +166,9 @@ thread_local! {
     static FUTURES: FuturePool<StreamJob, LazyTimer> = const { FuturePool::new() };
 }
 
+/// Timers that a connection keeps for its next streams.
+const KEPT_TIMERS: usize = 8;
+
 impl Http2Connection {
     async fn run(mut self) {
         let end = poll_fn(|cx| {
@@ -189,7 +192,12 @@ impl Http2Connection {
                     let job = streams.begin(arrived, timer, &mut is_last)?;
                     Some(future_pool::start(&FUTURES, job, StreamJob::answer))
                 },
-                |timer| timers.borrow_mut().push(timer),
+                |timer| {
+                    let mut timers = timers.borrow_mut();
+                    if timers.len() < KEPT_TIMERS {
+                        timers.push(timer);
+                    }
+                },
             );
             streams.timers = timers.into_inner();
             if is_last {
