@@ -1,5 +1,6 @@
 //! Source 004: routes by path, keep-alive connections for each authority, close.
 
+use byway_testkit::http2::{Http2Visitor, request};
 use byway_testkit::origin::ok;
 use byway_testkit::wire::Ending;
 
@@ -60,6 +61,25 @@ fn the_first_pattern_that_matches_the_path_decides() {
     // The third pattern also matches this path.
     assert_eq!(hawkey.get("/api/app.js").1, "two");
     assert_eq!(api[0].requests()[0].target(), "/api/users");
+}
+
+#[test]
+fn requests_of_one_http_2_connection_reach_their_authorities_by_http_1_1() {
+    isolated!();
+    let api = three();
+    let hawkey = Hawkey::start();
+    let mut visitor = Http2Visitor::connect(hawkey.byway.address());
+    // All are under way before the first response is read.
+    let paths = ["/api/users", "/lib/app.js", "/api/users"];
+    let streams = paths.map(|path| visitor.head(&request("GET", path), true));
+    let answers = streams.map(|stream| visitor.response(stream).text());
+    assert_eq!(answers[1], "assets");
+    let both = [&answers[0], &answers[2]];
+    assert!(
+        both.contains(&&"one".to_owned()) && both.contains(&&"two".to_owned()),
+        "{answers:?}"
+    );
+    assert_eq!(api[0].requests()[0].line(), "GET /api/users HTTP/1.1");
 }
 
 #[test]
