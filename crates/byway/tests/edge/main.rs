@@ -5,7 +5,8 @@
 //! messages are framed and end · `interim` 100, 103 and early answers · `refusals` what is never
 //! forwarded · `pool` connections to origins · `fairness` between clients · `retries` what is sent
 //! again · `deliveries` how often it arrives · `rates` slow clients · `upgrade` tunnels · `foreign`
-//! other protocols · `h2` `h2_programs` `h2spec` HTTP/2 · `leaving` drain and reload · `programs` curl, nginx, Node, Python.
+//! other protocols · `h2` `h2_mixtures` `h2_programs` `h2spec` HTTP/2 · `leaving` drain and reload ·
+//! `programs` curl, nginx, Node, Python.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod bodies;
@@ -13,6 +14,7 @@ mod deliveries;
 mod fairness;
 mod foreign;
 mod h2;
+mod h2_mixtures;
 mod h2_programs;
 mod h2spec;
 mod heads;
