@@ -19,6 +19,8 @@ const TOOLS: &[(&str, &str)] = &[
     ("microsocks", "microsocks"),
     ("tinyproxy", "tinyproxy-bin"),
     ("named", "bind9"),
+    ("openssl", "openssl"),
+    ("sslscan", "sslscan"),
 ];
 
 /// The browser of the browser step, and its Debian package.

@@ -10,12 +10,14 @@ mod error;
 mod identity;
 mod key_log;
 mod options;
+mod pin;
 mod words;
 
 pub use error::TlsError;
 pub use identity::{Identity, certificates_from_pem};
 pub use key_log::KeyLog;
 pub use options::{Roots, TlsOptions, TlsVersion};
+use pin::PinVerifier;
 pub use words::plain_words;
 pub(crate) use words::without_jargon;
 
@@ -131,8 +133,11 @@ impl TlsClient {
         let verified = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&versions(options.min_version))
             .map_err(setup)?
-            .dangerous() // Only the name is dangerous: both verifiers used here verify everything.
-            .with_custom_certificate_verifier(options.roots.verifier(provider)?);
+            .dangerous() // Only the name is dangerous: all verifiers used here verify the peer's key.
+            .with_custom_certificate_verifier(match options.pin {
+                Some(pin) => Arc::new(PinVerifier::new(pin, provider)),
+                None => options.roots.verifier(provider)?,
+            });
         let mut config = match options.identity {
             None => verified.with_no_client_auth(),
             Some(identity) => verified

@@ -13,12 +13,13 @@ use std::sync::Arc;
 use byway_dial::target::split_port;
 use byway_dial::{BadTarget, Dialler, Target};
 
-use crate::config::{EdgePlan, EgressPlan, ListenerPlan, Plan, Role, Serves};
+use crate::config::{EdgePlan, EgressPlan, ListenerPlan, Plan, Role, Serves, Transport};
 use crate::exchange::path;
 use crate::fault::{Fault, Reason, Who};
 use crate::inbound::credentials;
 use crate::outbound::engine;
 use crate::route::{Allowed, Ask, Inquiry, Outbound, policy};
+use crate::tls;
 
 /// The request in question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,12 +90,28 @@ pub fn explain(plan: Plan, question: &Question) -> String {
         // Writing to a String does not fail.
         let _ = write!(
             text,
-            "\n{} on {}\n{verdict}",
+            "\n{} on {}\n{}{verdict}",
             role_name(&listener.frontend.role),
-            listener.bind
+            listener.bind,
+            transport(&plan, listener, &question.host)
         );
     }
     text
+}
+
+/// What a client gets before its request is looked at: the certificate for `host`, or a redirect.
+fn transport(plan: &Plan, listener: &ListenerPlan, host: &str) -> String {
+    match &listener.frontend.transport {
+        Transport::Plain => String::new(),
+        Transport::Redirect(https) => {
+            format!("  redirected to the HTTPS listener on {https}, where:\n")
+        }
+        Transport::Tls => match tls::certificate_for(&plan.tls, host) {
+            Ok(Some(file)) => format!("  over TLS, with the certificate {}\n", file.display()),
+            Ok(None) => "  over TLS, and there is no certificate for it\n".to_owned(),
+            Err(error) => format!("  over TLS, but: {error}\n"),
+        },
+    }
 }
 
 fn role_name(role: &Role) -> &'static str {

@@ -146,6 +146,10 @@ fn certificate_fault(name: ServerName, fault: CertificateError) -> TlsError {
             name,
             presented: presented.join(", "),
         },
+        CertificateError::ApplicationVerificationFailure => TlsError::Certificate {
+            name,
+            reason: "its key is not the pinned one".into(),
+        },
         other => TlsError::Certificate {
             name,
             reason: plain_words(&other.to_string()),

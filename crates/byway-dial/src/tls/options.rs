@@ -66,6 +66,10 @@ pub enum TlsVersion {
 pub struct TlsOptions {
     /// The trusted roots. Default: the system's.
     pub roots: Roots,
+    /// The SHA-256 of the only public key (SubjectPublicKeyInfo, RFC 5280 section 4.1) that the peer
+    /// may have. It replaces the roots: name, dates and issuer of the certificate do not matter.
+    /// Default: none.
+    pub pin: Option<[u8; 32]>,
     /// The application protocols to offer (ALPN, RFC 7301), in order of preference, such as
     /// `http/1.1`. Default: none, which offers nothing.
     pub alpn: Vec<Vec<u8>>,
@@ -90,6 +94,7 @@ impl Default for TlsOptions {
     fn default() -> Self {
         Self {
             roots: Roots::Platform,
+            pin: None,
             alpn: Vec::new(),
             min_version: TlsVersion::V1_2,
             identity: None,

@@ -21,7 +21,7 @@ use super::section::kind::{Kind, OrNone, Words};
 use super::section::{
     Dial, Drain, Limits, LimitsPlan, Link, Log, Metrics, Pool, Retry, Section, Spill, Tls,
 };
-use super::tls_plan::{CertificatePlan, ClientCertificatesPlan};
+use super::tls_plan::{self, CertificatePlan, ClientCertificatesPlan, UpstreamTlsPlan};
 use super::units::ByteSize;
 
 /// Prints the Plan in it.
@@ -237,10 +237,38 @@ fn route(f: &mut fmt::Formatter<'_>, plan: &RoutePlan) -> fmt::Result {
     writeln!(
         f,
         "to = {}",
-        list(plan.upstreams.iter().map(|upstream| &upstream.id))
+        list(plan.upstreams.iter().map(|upstream| &upstream.url))
     )?;
     plan.settings.print(f)?;
-    writeln!(f, "max_body = {}", max_body(plan.max_body))
+    writeln!(f, "max_body = {}", max_body(plan.max_body))?;
+    let mut options = plan
+        .upstreams
+        .iter()
+        .filter_map(|upstream| upstream.options.as_ref());
+    options
+        .next()
+        .map_or(Ok(()), |options| upstream_tls(f, options))
+}
+
+fn upstream_tls(f: &mut fmt::Formatter<'_>, plan: &UpstreamTlsPlan) -> fmt::Result {
+    if let Some(ca) = &plan.ca {
+        writeln!(f, "tls.ca = {}", quoted(ca.display()))?;
+    }
+    if let Some(name) = &plan.server_name {
+        writeln!(f, "tls.server_name = {}", quoted(name))?;
+    }
+    if let Some((cert, key)) = &plan.identity {
+        writeln!(
+            f,
+            "tls.cert = {}\ntls.key = {}",
+            quoted(cert.display()),
+            quoted(key.display())
+        )?;
+    }
+    match &plan.pin {
+        Some(pin) => writeln!(f, "tls.pin = {}", quoted(tls_plan::hex(pin))),
+        None => Ok(()),
+    }
 }
 
 fn egress(

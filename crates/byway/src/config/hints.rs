@@ -16,12 +16,11 @@ use super::section::{File, Section as _};
 pub(super) fn hint(path: &str, key: &str) -> Option<&'static str> {
     let key = key.to_ascii_lowercase().replace('-', "_");
     Some(match (path, key.as_str()) {
-        ("edge.route" | "edge.upstream", "tls" | "ssl" | "https" | "scheme") => {
+        ("edge.route" | "edge.upstream", "ssl" | "https" | "scheme") => {
             "for TLS to the upstream write `https://` in `to`: to = \"https://app.example.com\""
         }
-        ("edge", "tls" | "ssl" | "https" | "cert" | "certificate" | "certificates" | "key") => {
-            "an [[edge]] takes plain HTTP from its clients: put a server that ends TLS in front and name it in \
-             `trusted_proxies`; for TLS to an upstream write to = \"https://…\" in [[edge.route]]"
+        ("edge" | "proxy", "tls" | "ssl" | "cert" | "certificate" | "certificates" | "key") => {
+            "for HTTPS write https = \":443\" here, and [[certificate]] with cert and key at the top of the file"
         }
         (
             "edge.route",
@@ -71,8 +70,8 @@ pub(super) fn hint(path: &str, key: &str) -> Option<&'static str> {
              \"127.0.0.1:3000\""
         }
         ("", "egress" | "socks" | "forward") => "did you mean [[proxy]]?",
-        ("", "tls" | "ssl") => {
-            "there is no section for TLS: towards upstreams write to = \"https://…\" in [[edge.route]]"
+        ("", "ssl" | "cert" | "certificates") => {
+            "did you mean [[certificate]]? It has cert = \"/etc/byway/site.pem\" and key"
         }
         _ => return None,
     })

@@ -81,7 +81,7 @@ pub use section::*;
 pub use slashes::slash_warnings;
 pub use statuses::Statuses;
 pub use surroundings::{NameService, Surroundings};
-pub use tls_plan::{CertificatePlan, ClientCertificatesPlan, TlsPlan};
+pub use tls_plan::{CertificatePlan, ClientCertificatesPlan, TlsPlan, UpstreamTlsPlan};
 pub use units::{BadQuantity, ByteSize, Period, Rate, UnitKind};
 pub use warnings::warnings;
 

@@ -21,7 +21,7 @@ use super::section::{
     DialPlan, DrainPlan, EdgeSettings, EgressSettings, LimitsPlan, LinkSettings, LogPlan, PoolPlan,
     RetryPlan, RouteSettings, SpillPlan,
 };
-use super::tls_plan::TlsPlan;
+use super::tls_plan::{TlsPlan, UpstreamTlsPlan};
 use crate::os::descriptors::Shares;
 
 /// The complete configuration of a node.
@@ -411,11 +411,16 @@ impl PartialEq for RoutePlan {
 /// Where requests of a route go. Equal ones in one Plan are the same `Arc`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamPlan {
-    /// `http://127.0.0.1:9001`, `https://name:443` (the port is always there) or
-    /// `unix:/run/app.sock`: equal ids mean the same upstream, in the pool and across reloads.
+    /// Its URL, and behind it its options for TLS in brackets: equal ids mean the same upstream, in
+    /// the pool and across reloads.
     pub id: Arc<str>,
+    /// `http://127.0.0.1:9001`, `https://name:443` (the port is always there) or
+    /// `unix:/run/app.sock`.
+    pub url: Arc<str>,
     /// Whether TLS is spoken.
     pub tls: bool,
+    /// How, where it differs from the usual.
+    pub options: Option<Arc<UpstreamTlsPlan>>,
     /// What to dial.
     pub target: Target,
     /// For the Host field: without the port if it is the scheme's own; `localhost` for a Unix

@@ -118,6 +118,7 @@ impl Engine {
         };
         let dialler = dialler(plan, resolver).with_spare_attempts(attempts);
         self.dialler.store(Arc::new(dialler));
+        self.upstream_tls.reload();
         self.route_states.follow(plan);
     }
 

@@ -240,8 +240,8 @@ async fn open_upstream(
     if upstream.tls {
         let connected = engine
             .upstream_tls
-            .client()?
-            .connect(dialled.stream, &server_name(&upstream.target))
+            .client(upstream.options.as_deref())?
+            .connect(dialled.stream, &server_name(upstream))
             .await;
         dialled.stream = connected.map_err(|error| match error {
             DialError::Tls(TlsError::NotTls(_)) => {
@@ -258,8 +258,15 @@ fn not_tls(target: &Target) -> String {
 }
 
 /// The name that the upstream's certificate must have. A Unix socket counts as this machine.
-fn server_name(target: &Target) -> ServerName {
-    match target {
+fn server_name(upstream: &UpstreamPlan) -> ServerName {
+    let chosen = upstream
+        .options
+        .as_ref()
+        .and_then(|options| options.server_name.clone());
+    if let Some(name) = chosen {
+        return ServerName::Host(name);
+    }
+    match &upstream.target {
         Target::Host { name, .. } => ServerName::Host(name.clone()),
         Target::Addr(addr) => ServerName::Ip(addr.ip()),
         Target::Unix(_) => ServerName::Ip(std::net::Ipv4Addr::LOCALHOST.into()),

@@ -5,7 +5,9 @@
 //! Never: puts a Plan in force whose certificates cannot be used.
 
 mod metrics;
+mod upstream;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -20,9 +22,11 @@ use parking_lot::Mutex;
 
 use crate::config::{
     CertificatePlan, ClientCertificatesPlan, ClientMode, OldestVersion, Plan, TlsPlan, Transport,
+    UpstreamTlsPlan,
 };
 
 pub use self::metrics::TlsMetrics;
+pub use self::upstream::{UpstreamTlsError, upstream_client};
 
 /// Why the TLS of a Plan cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +48,9 @@ pub enum TlsSetupError {
     /// There are no random numbers.
     #[error("session tickets: {0}")]
     Tickets(byway_tls::SecretError),
+    /// The TLS towards an upstream cannot be set up.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamTlsError),
     /// Anything else.
     #[error(transparent)]
     Setup(#[from] SetupError),
@@ -92,6 +99,7 @@ impl NodeTls {
             let errors = failed.into_iter().map(|failed| failed.error);
             return Err(TlsSetupError::Certificates(errors.collect()));
         }
+        check_upstreams(plan)?;
         let is_used = plan
             .listeners
             .iter()
@@ -211,6 +219,7 @@ pub fn check(plan: &Plan) -> Result<Vec<String>, TlsSetupError> {
     for clients in &plan.tls.clients {
         client_auth_of(clients)?;
     }
+    check_upstreams(plan)?;
     let now = SystemTime::now();
     let mut found = Vec::new();
     for (plan, certificate) in plan.tls.certificates.iter().zip(files.pending()) {
@@ -229,6 +238,23 @@ pub fn check(plan: &Plan) -> Result<Vec<String>, TlsSetupError> {
     Ok(found)
 }
 
+/// The file of the certificate that a client gets which asks for `host`, by the look-up that
+/// handshakes use. Reads the files.
+///
+/// # Errors
+/// Certificates that cannot be used.
+pub fn certificate_for(plan: &TlsPlan, host: &str) -> Result<Option<PathBuf>, TlsSetupError> {
+    let (mut files, failed) = WatchedFiles::read(sources(plan));
+    if !failed.is_empty() {
+        let errors = failed.into_iter().map(|failed| failed.error);
+        return Err(TlsSetupError::Certificates(errors.collect()));
+    }
+    let store = CertificateStore::new();
+    files.take_over(&WatchedFiles::default(), &store);
+    let found = store.coverage(host).or_else(|| store.default_certificate());
+    Ok(found.map(|covered| PathBuf::from(&*covered.source.id)))
+}
+
 fn sources(plan: &TlsPlan) -> Vec<FileSource> {
     let source = |certificate: &CertificatePlan| FileSource {
         files: CertificateFiles {
@@ -243,6 +269,18 @@ fn sources(plan: &TlsPlan) -> Vec<FileSource> {
         is_default: certificate.is_default,
     };
     plan.certificates.iter().map(source).collect()
+}
+
+/// Reads the files that TLS towards upstreams needs.
+fn check_upstreams(plan: &Plan) -> Result<(), UpstreamTlsError> {
+    let upstreams = plan.routes().flat_map(|route| &route.upstreams);
+    let mut checked: HashSet<&UpstreamTlsPlan> = HashSet::new();
+    for options in upstreams.filter_map(|upstream| upstream.options.as_deref()) {
+        if checked.insert(options) {
+            upstream_client(options, &[])?;
+        }
+    }
+    Ok(())
 }
 
 fn client_auth_of(plan: &ClientCertificatesPlan) -> Result<ClientAuth, TlsSetupError> {

@@ -231,3 +231,37 @@ async fn the_handshake_time_out_is_an_option() {
     );
     assert_eq!(began.elapsed().as_secs(), 3);
 }
+
+#[tokio::test]
+async fn a_pinned_key_is_trusted_whatever_its_certificate_says_and_no_other_key_is() {
+    let site = Site::with(&Faults {
+        expired: true,
+        ..Faults::default()
+    });
+    let parsed = rustls::server::ParsedCertificate::try_from(&site.leaf).unwrap();
+    let digest = ::aws_lc_rs::digest::digest(
+        &::aws_lc_rs::digest::SHA256,
+        &parsed.subject_public_key_info(),
+    );
+    let mut pin: [u8; 32] = digest.as_ref().try_into().unwrap();
+    let pinned = |pin| {
+        let pin = Some(pin);
+        TlsClient::with_options(TlsOptions {
+            pin,
+            ..TlsOptions::default()
+        })
+        .unwrap()
+    };
+    for version in [&TLS12, &TLS13] {
+        let config = site.config(&[version], None);
+        let (near, _far) = meet(&pinned(pin), &host("any.example"), config).await;
+        assert!(near.is_ok(), "{near:?}");
+    }
+    pin[0] ^= 1;
+    let config = site.config(rustls::DEFAULT_VERSIONS, None);
+    let (near, _far) = meet(&pinned(pin), &host("any.example"), config).await;
+    let Err(DialError::Tls(TlsError::Certificate { reason, .. })) = near else {
+        panic!("{near:?}")
+    };
+    assert_eq!(reason, "its key is not the pinned one");
+}

@@ -16,6 +16,7 @@ use super::super::place::{At, Place, Text};
 use super::super::plan::{EdgePlan, ListenerPlan, Role, RouteId, RoutePlan, UpstreamPlan};
 use super::super::section::kind::{Form, Kind, OrNone};
 use super::super::section::{Edge, LimitsPlan, Route};
+use super::super::tls_plan::UpstreamTlsPlan;
 use super::super::units::ByteSize;
 use super::Resolver;
 use super::listen::listeners_over;
@@ -153,14 +154,27 @@ impl Resolver<'_> {
                 format!("`{key}` is empty: name at least one upstream, such as 127.0.0.1:3000");
             self.note(Diagnostic::new(&to.place, message));
         }
-        to.value
+        let options = self.upstream_tls(&route.value.tls).map(Arc::new);
+        let upstreams: Vec<Arc<UpstreamPlan>> = to
+            .value
             .iter()
-            .filter_map(|text| self.upstream(text, binds))
-            .collect()
+            .filter_map(|text| self.upstream(text, binds, options.as_ref()))
+            .collect();
+        if options.is_some() && !upstreams.iter().any(|upstream| upstream.tls) {
+            let message = "[edge.route.tls] needs an upstream that speaks TLS";
+            let help = "write to = \"https://…\"";
+            self.note(Diagnostic::new(&to.place, message).help(help));
+        }
+        upstreams
     }
 
     /// The upstream of `text`: one `Arc` for all with the same id.
-    fn upstream(&mut self, text: &Text, binds: &[At<Bind>]) -> Option<Arc<UpstreamPlan>> {
+    fn upstream(
+        &mut self,
+        text: &Text,
+        binds: &[At<Bind>],
+        options: Option<&Arc<UpstreamTlsPlan>>,
+    ) -> Option<Arc<UpstreamPlan>> {
         if text.value.contains(',') {
             let message = format!("`{}` holds a comma: one `to` is one upstream", text.value);
             let help = match text.place.is_flag() {
@@ -170,7 +184,11 @@ impl Resolver<'_> {
             self.note(Diagnostic::new(&text.place, message).help(help));
             return None;
         }
-        let upstream = self.checked("to", &text.place, parse_upstream(&text.value))?;
+        let mut upstream = self.checked("to", &text.place, parse_upstream(&text.value))?;
+        if let Some(options) = options.filter(|_| upstream.tls) {
+            upstream.id = format!("{} ({options})", upstream.url).into();
+            upstream.options = Some(Arc::clone(options));
+        }
         self.refuse_loop("to", &text.place, binds, &upstream.target);
         let id = upstream.id.clone();
         Some(

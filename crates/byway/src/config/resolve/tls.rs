@@ -13,8 +13,8 @@ use super::super::host_pattern::HostPattern;
 use super::super::place::{At, Place, Text};
 use super::super::plan::Transport;
 use super::super::section::kind::{Kind, OneOf};
-use super::super::section::{Certificate, ClientCertificates, ClientMode, File};
-use super::super::tls_plan::{CertificatePlan, ClientCertificatesPlan, TlsPlan};
+use super::super::section::{Certificate, ClientCertificates, ClientMode, File, UpstreamTls};
+use super::super::tls_plan::{CertificatePlan, ClientCertificatesPlan, TlsPlan, UpstreamTlsPlan};
 use super::Resolver;
 
 /// The port of plain HTTP, which is redirected unless the config says otherwise.
@@ -122,6 +122,31 @@ impl Resolver<'_> {
         Some(ClientCertificatesPlan { hosts, ca, mode })
     }
 
+    /// The options of a route for TLS; none if nothing is written.
+    pub(super) fn upstream_tls(&mut self, written: &UpstreamTls) -> Option<UpstreamTlsPlan> {
+        let path = |text: &Text| self.path(&text.value);
+        let ca = written.ca.as_ref().map(path);
+        let own = written.cert.as_ref().map(path);
+        let key = written.key.as_ref().map(path);
+        if let (None, Some(key)) = (&written.cert, &written.key) {
+            let diagnostic = Diagnostic::new(&key.place, "`tls.key` needs `tls.cert`");
+            self.note(diagnostic.help("name the certificate of the key").absent());
+        }
+        let server_name = written.server_name.as_ref();
+        let server_name = server_name.and_then(|name| self.parsed("tls.server_name", name));
+        let pin = written.pin.as_ref().and_then(|text| {
+            let pin = parse_pin(&text.value);
+            self.checked("tls.pin", &text.place, pin)
+        });
+        let plan = UpstreamTlsPlan {
+            identity: own.map(|cert| (cert.clone(), key.unwrap_or(cert))),
+            ca,
+            server_name,
+            pin,
+        };
+        (plan != UpstreamTlsPlan::default()).then_some(plan)
+    }
+
     /// The addresses of `https`.
     pub(super) fn https_binds(&mut self, https: &Option<At<Vec<Text>>>) -> Vec<At<Bind>> {
         let Some(list) = https else {
@@ -176,4 +201,22 @@ impl Resolver<'_> {
         let encrypted = https.into_iter().map(|bind| (bind, Transport::Tls));
         plain.into_iter().chain(encrypted).collect()
     }
+}
+
+/// 32 bytes in hexadecimal.
+fn parse_pin(text: &str) -> Result<[u8; 32], String> {
+    let wrong = || {
+        format!(
+            "`{text}` is not the SHA-256 of a public key: write 64 hexadecimal digits, as sha256sum prints them"
+        )
+    };
+    if text.len() != 64 || !text.is_ascii() {
+        return Err(wrong());
+    }
+    let mut pin = [0; 32];
+    for (at, byte) in pin.iter_mut().enumerate() {
+        let digits = text.get(2 * at..2 * at + 2).unwrap_or_default();
+        *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
+    }
+    Ok(pin)
 }

@@ -4,6 +4,8 @@
 //! Out:   an `UpstreamPlan` with its canonical id.
 //! Never: takes a path, a query or credentials, which a route could not apply.
 
+use std::sync::Arc;
+
 use byway_dial::target::{parse_port, split_port};
 use byway_dial::{BadTarget, Target};
 
@@ -80,9 +82,12 @@ fn unix(text: &str) -> Result<UpstreamPlan, BadUpstream> {
     if let Target::Unix(path) = &target {
         check_socket_path(path)?;
     }
+    let id: Arc<str> = target.to_string().into();
     Ok(UpstreamPlan {
-        id: target.to_string().into(),
+        url: Arc::clone(&id),
+        id,
         tls: false,
+        options: None,
         target,
         authority: "localhost".into(),
     })
@@ -94,9 +99,12 @@ fn over_tcp(tls: bool, default_port: u16, target: Target) -> UpstreamPlan {
     let authority = whole
         .strip_suffix(&format!(":{default_port}"))
         .unwrap_or(&whole);
+    let id: Arc<str> = format!("{scheme}://{whole}").into();
     UpstreamPlan {
-        id: format!("{scheme}://{whole}").into(),
+        url: Arc::clone(&id),
+        id,
         tls,
+        options: None,
         authority: authority.into(),
         target,
     }

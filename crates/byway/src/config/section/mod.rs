@@ -31,6 +31,7 @@ mod spill;
 mod tcp;
 mod tls;
 mod top;
+mod upstream_tls;
 
 pub use certificate::Certificate;
 pub use dial::{Dial, DialPlan, Family, ResolverKind};
@@ -53,6 +54,7 @@ pub use spill::{Spill, SpillMode, SpillPlan};
 pub use tcp::Tcp;
 pub use tls::{ClientCertificates, ClientMode, OldestVersion, Tls, TlsSettings};
 pub use top::File;
+pub use upstream_tls::UpstreamTls;
 
 use self::description::Description;
 use super::table::TableReader;

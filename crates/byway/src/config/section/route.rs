@@ -1,5 +1,6 @@
 //! `[[edge.route]]`.
 
+use super::UpstreamTls;
 use super::prelude::*;
 
 keys! {
@@ -29,6 +30,8 @@ keys! {
         to: Vec<String>, in "upstreams", example "127.0.0.1:3000", required;
         /// The longest request body of this route.
         max_body: OrNone<ByteSize>, example "10GiB", default "that of the edge";
+        /// See [`UpstreamTls`].
+        tls: UpstreamTls;
     } => RouteSettings {
         /// The Host that the upstream sees.
         ///

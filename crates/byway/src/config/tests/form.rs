@@ -93,12 +93,12 @@ fn a_string_without_quotes_is_shown_with_its_quotes() {
 fn keys_that_users_try_have_a_hint_with_what_to_write() {
     for (text, says) in [
         (
-            with_route("to = \"127.0.0.1:1\"\ntls = true\n"),
+            with_route("to = \"127.0.0.1:1\"\nssl = true\n"),
             "to = \"https://app.example.com\"",
         ),
         (
             "[[edge]]\nlisten = \"127.0.0.1:1\"\ntls = true\n".to_owned(),
-            "put a server that ends TLS in front",
+            "https = \":443\"",
         ),
         (
             "[[edge]]\nlisten = \"127.0.0.1:1\"\nhost = \"a.example\"\n".to_owned(),

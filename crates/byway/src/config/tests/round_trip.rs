@@ -277,3 +277,49 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn sections_of_tls_read_back() {
+    let tls = "tls.min_version = \"1.3\"\n[[tls.client]]\nhosts = [\"a.example\", \"*.in.example\"]\n\
+               ca = \"/ca.pem\"\nmode = \"optional\"\n[[certificate]]\ncert = \"/a.pem\"\nocsp = \"/a.ocsp\"\n\
+               [[certificate]]\ncert = \"/b.pem\"\nkey = \"/b.key\"\nnames = \"b.example\"\ndefault = true\n";
+    let upstream = "[[edge.route]]\nto = [\"https://b:1\", \"c:1\"]\n[edge.route.tls]\nca = \"/up.pem\"\n\
+                    server_name = \"x\"\ncert = \"/c.pem\"\npin = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\n";
+    for edge in [
+        "https = \"127.0.0.1:1\"\nhsts = \"30d\"",
+        "listen = [\"127.0.0.1:80\", \"127.0.0.1:81\"]\nhttps = [\"127.0.0.1:1\", \"127.0.0.1:2\"]",
+        "listen = \"127.0.0.1:80\"\nhttps = \"127.0.0.1:1\"\nredirect_to_https = false",
+        "listen = \"127.0.0.1:81\"\nhttps = \"127.0.0.1:1\"\nredirect_to_https = true",
+    ] {
+        assert_reads_back(&format!("{tls}[[edge]]\n{edge}\n{upstream}"));
+    }
+    assert_reads_back(&format!(
+        "{tls}[[proxy]]\nhttps = \"127.0.0.1:1\"\n[[serve]]\nlisten = \"127.0.0.1:2\"\ndomain = \"t.example\"\n\
+         http = \"127.0.0.1:80\"\nhttps = \"127.0.0.1:3\"\n"
+    ));
+}
+
+#[test]
+fn plain_addresses_with_port_80_redirect_to_https_unless_the_config_says_otherwise() {
+    let transports = |edge: &str| {
+        let text = format!(
+            "[[certificate]]\ncert = \"/a.pem\"\n[[edge]]\nlisten = [\"127.0.0.1:80\", \"127.0.0.1:81\"]\n{edge}\n\
+             [[edge.route]]\nto = \"a:1\"\n"
+        );
+        let all = plan(&text);
+        let all = all
+            .listeners
+            .iter()
+            .map(|listener| listener.frontend.transport.clone());
+        all.collect::<Vec<_>>()
+    };
+    let to = || Transport::Redirect("127.0.0.1:1".parse().unwrap());
+    let https = "https = \"127.0.0.1:1\"";
+    let no = || Transport::Plain;
+    assert_eq!(transports(""), [no(), no()]);
+    assert_eq!(transports(https), [to(), no(), Transport::Tls]);
+    let all = format!("{https}\nredirect_to_https = true");
+    assert_eq!(transports(&all), [to(), to(), Transport::Tls]);
+    let none = format!("{https}\nredirect_to_https = false");
+    assert_eq!(transports(&none), [no(), no(), Transport::Tls]);
+}
