@@ -582,9 +582,10 @@ impl IncomingStream {
     pub async fn asked(mut self) -> Result<(Open, PendingOpen), String> {
         match read_message::<Open>(&mut self.stream).await {
             Ok(open) => {
-                self.stream
-                    .set_client(ClientKey::named_in(&open, self.holder));
+                let client = ClientKey::named_in(&open, self.holder);
+                self.stream.set_client(client);
                 let pending = PendingOpen {
+                    client,
                     stream: self.stream,
                     unanswered: self.unannounced.announced(),
                 };
@@ -602,11 +603,18 @@ impl IncomingStream {
 
 /// A stream whose peer waits for an answer.
 pub struct PendingOpen {
+    client: ClientKey,
     stream: LinkStream,
     unanswered: Unanswered,
 }
 
 impl PendingOpen {
+    /// The client of the peer that the stream is for; [`ClientKey::UNKNOWN`] if the open message
+    /// names neither a client nor a visitor.
+    pub const fn client(&self) -> ClientKey {
+        self.client
+    }
+
     /// Answers that the far side has connected, and returns the stream.
     ///
     /// # Errors

@@ -171,6 +171,7 @@ impl Fault {
             Code::Timeout => (Who::Upstream, Reason::Connect),
             Code::Broken if reason == Some(Reason::Tls) => (Who::Upstream, Reason::Tls),
             Code::Broken | Code::None => (Who::Upstream, Reason::ClosedEarly),
+            Code::Busy if reason == Some(Reason::ClientShare) => (Who::Link, Reason::FarSideShare),
             Code::Busy => (Who::Link, Reason::FarSideBusy),
             Code::Lost => (Who::Link, Reason::LinkLost),
             Code::Protocol => (Who::Downstream, Reason::FarSide),

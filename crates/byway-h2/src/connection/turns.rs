@@ -91,8 +91,12 @@ impl Connection {
     }
 }
 
-/// What one of several streams that wait gets of the room: whole frames, and at least one.
+/// What one of this many streams gets of the room: all of it if it is alone, otherwise whole frames,
+/// and at least one.
 fn share(room: usize, waiting: usize) -> usize {
+    if waiting == 1 {
+        return room;
+    }
     let frames = (room / waiting / QUANTUM_BYTES).max(1);
     room.min(frames * QUANTUM_BYTES)
 }

@@ -178,6 +178,9 @@ reasons! {
         ParkedFull = "parked-full",
         /// the node at the other end of a link is at a limit of its own
         FarSideBusy = "far-side-busy",
+        /// at the node at the other end of a link, this client has its share of the descriptors for
+        /// streams, and the rest is reserved for other clients
+        FarSideShare = "far-side-share",
     }
     // Decisions.
     [Downstream Us: 404 NotAllowed NotFound "destination_not_found" CANCEL] {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use byway_dial::{Dialled, Target, peer_text};
 use byway_link::wire::{FEATURE_REPORTS, NETWORK_TCP, Open, Opened};
-use byway_link::{IncomingStream, Link};
+use byway_link::{ClientKey, IncomingStream, Link};
 use byway_relay::{Early, RelayOptions};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -158,6 +158,7 @@ async fn serve_stream(
         &plan,
         &frontend,
         &open,
+        pending_open.client(),
         outgoing.as_deref(),
         peer,
         user.as_ref(),
@@ -257,6 +258,7 @@ async fn decide_and_open(
     plan: &Arc<Plan>,
     frontend: &FrontendPlan,
     open: &Open,
+    client: ClientKey,
     outgoing: Option<&OutgoingLink>,
     peer: Option<SocketAddr>,
     user: Option<&Arc<str>>,
@@ -315,7 +317,7 @@ async fn decide_and_open(
             .node
             .admission
             .dialled()
-            .take(&user, is_only_user)
+            .take(&user, is_only_user, client)
             .map_err(no_descriptor)
     };
     let (dialled, dial_permit) = match allowed.outbound() {
@@ -376,7 +378,11 @@ struct OpenedTarget {
 fn no_descriptor(reason: NoDialPermit) -> Fault {
     let detail =
         format!("{reason}; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)");
-    Fault::new(Who::Us, Reason::Descriptors, detail)
+    let reason = match reason {
+        NoDialPermit::ClientShare { .. } => Reason::ClientShare,
+        NoDialPermit::Full | NoDialPermit::Share { .. } => Reason::Descriptors,
+    };
+    Fault::new(Who::Us, reason, detail)
 }
 
 /// The host of an [`Open`] has no brackets. A name is checked and resolved only here.

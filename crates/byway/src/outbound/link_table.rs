@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use byway_dial::{Dialled, Target};
@@ -55,6 +56,19 @@ pub trait ServiceDirectory: Send + Sync {
         client: Client,
         settings: &'a LinkSettings,
     ) -> Pending<'a, usize>;
+
+    /// Waits for `pause` because the agents of `name` are busy, in one of the places of visitors
+    /// that wait. Fails when `client` has more than its share of them, or when this node stops.
+    fn pause<'a>(
+        &'a self,
+        name: &'a Name,
+        client: Client,
+        settings: &'a LinkSettings,
+        pause: Duration,
+    ) -> Pending<'a, ()>;
+
+    /// The names that are served by the same sessions as `name`, with `name` itself.
+    fn beside(&self, name: &Name) -> Vec<Name>;
 }
 
 /// The future of an answer; dropping it cancels the wait.

@@ -5,6 +5,7 @@
 //! Never: opens anything without an `Allowed`.
 
 pub mod balance;
+pub mod busy;
 pub mod direct;
 pub mod engine;
 pub mod link;
@@ -37,23 +38,14 @@ use crate::route::{Allowed, Outbound};
 /// # Cancel safety
 /// Safe: a connection that is not complete is closed.
 pub async fn open(engine: &Engine, allowed: &Allowed) -> Result<Dialled, Fault> {
-    open_for(engine, allowed, client(allowed)).await
-}
-
-/// The same for `client`, where it is not that of the connection.
-///
-/// # Errors
-/// As [`open`].
-///
-/// # Cancel safety
-/// As [`open`].
-pub async fn open_for(
-    engine: &Engine,
-    allowed: &Allowed,
-    client: Client,
-) -> Result<Dialled, Fault> {
+    let client = client(allowed);
     // Boxed: a dial is short, and the stream that it opens may live for days and would keep its
     // memory.
+    Box::pin(busy::open_tunnel(engine, allowed, client)).await
+}
+
+/// The same, once: without waiting for a far side that is busy.
+async fn open_once(engine: &Engine, allowed: &Allowed, client: Client) -> Result<Dialled, Fault> {
     match allowed.outbound() {
         Outbound::Direct(target) => Box::pin(direct::open(engine, target, allowed)).await,
         Outbound::Via(parent, target) => Box::pin(via::open(engine, parent, target)).await,

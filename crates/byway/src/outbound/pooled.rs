@@ -9,9 +9,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use byway_dial::{DialError, Dialled, Pipe, ServerName, Target, TlsError};
-use byway_pool::{AcquireError, Acquired, Client, Lease, Pool};
+use byway_pool::{AcquireError, Acquired, Client, Lease, OpenPermit, Pool};
 
 use super::balance::Walk;
+use super::busy::{self, BusyWait};
 use super::link_table::Carries;
 use super::upgrades::UpgradeSlot;
 use super::upstream_conn::UpstreamConn;
@@ -113,13 +114,14 @@ pub async fn lease(
     };
     let origin = PoolKey::Upstream(Arc::clone(&upstream.id));
     timing.upstream = Some(Arc::clone(&upstream.id));
-    let open = || async {
-        Ok(UpstreamConn::new(
-            open_upstream(engine, upstream, allowed).await?.stream,
-        ))
+    let open = |permit| async {
+        let dialled = open_upstream(engine, upstream, allowed).await?;
+        Ok((permit, UpstreamConn::new(dialled.stream)))
     };
-    let (lease, slot) =
-        lease_from(engine, pool, &origin, want, timing, || Box::pin(open())).await?;
+    let (lease, slot) = lease_from(engine, pool, &origin, want, timing, |permit| {
+        Box::pin(open(permit))
+    })
+    .await?;
     Ok(Borrowed {
         lease,
         destination: Destination {
@@ -170,26 +172,46 @@ pub async fn lease_single(
         false => Carries::Anything,
     };
     let open = || async {
+        let mut exit = None;
         let opened = match allowed.outbound() {
             Outbound::Service(name) => {
                 link::open_service(engine, name, allowed.visitor(), client, carries).await?
             }
             Outbound::Exit(id, target) => {
-                link::open_exit(engine, id, target, client, carries).await?
+                let opened = link::open_exit(engine, id, target, client, carries).await?;
+                exit = Some(Arc::clone(id));
+                opened
             }
             _ => {
-                let dialled = super::open_for(engine, allowed, client).await?;
+                let dialled = super::open_once(engine, allowed, client).await?;
                 return Ok(UpstreamConn::new(dialled.stream));
             }
         };
         Ok(UpstreamConn {
             host: opened.host,
             reports: opened.reports,
+            exit,
             one_exchange: opened.one_exchange,
             ..UpstreamConn::new(opened.dialled.stream)
         })
     };
-    let (lease, slot) = lease_from(engine, pool, origin, want, timing, || Box::pin(open())).await?;
+    let open = |mut permit| async move {
+        let mut waiting = BusyWait::new(engine.live.peek().pool.queue_wait);
+        loop {
+            match open().await {
+                Ok(opened) => return Ok((permit, opened)),
+                Err(fault) => {
+                    let permit = &mut permit;
+                    busy::before_next_dial(engine, allowed, permit, client, &mut waiting, fault)
+                        .await?;
+                }
+            }
+        }
+    };
+    let (lease, slot) = lease_from(engine, pool, origin, want, timing, |permit| {
+        Box::pin(open(permit))
+    })
+    .await?;
     let authority = lease.host.clone().or(authority);
     Ok(Borrowed {
         lease,
@@ -197,8 +219,13 @@ pub async fn lease_single(
     })
 }
 
-/// A dial in progress. Boxed: most requests need none, and their futures stay small.
-type Dialling<'a> = Pin<Box<dyn Future<Output = Result<UpstreamConn, Fault>> + Send + 'a>>;
+/// The permission to dial.
+type PoolPermit = OpenPermit<PoolKey, UpstreamConn>;
+
+/// A dial in progress, with its permit. Boxed: most requests need none, and their futures stay
+/// small.
+type Dialling<'a> =
+    Pin<Box<dyn Future<Output = Result<(PoolPermit, UpstreamConn), Fault>> + Send + 'a>>;
 
 async fn lease_from<'a>(
     engine: &Engine,
@@ -206,7 +233,7 @@ async fn lease_from<'a>(
     origin: &PoolKey,
     want: Want,
     timing: &mut Timing,
-    open: impl FnOnce() -> Dialling<'a>,
+    open: impl FnOnce(PoolPermit) -> Dialling<'a>,
 ) -> Result<(Lease<PoolKey, UpstreamConn>, Option<UpgradeSlot>), Fault> {
     let slot = match want.upgrade {
         true => Some(Box::pin(engine.upgrades.slot(origin, want.client)).await?),
@@ -224,7 +251,7 @@ async fn lease_from<'a>(
         }
         Acquired::Open(permit) => {
             timing.enter(Phase::Connect);
-            let opened = open().await?;
+            let (permit, opened) = open(permit).await?;
             timing.enter(Phase::Queue);
             Ok((permit.install(opened), slot))
         }

@@ -26,7 +26,9 @@ pub(super) fn report(event: SpillEvent<'_>) {
             left_out,
             "cannot spill to disk: all descriptors for spill files are in use; the stream goes on with back-pressure; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)"
         ),
-        SpillEvent::NoPermit(NoPermit::Share { own, most }) => tracing::warn!(
+        SpillEvent::NoPermit(
+            NoPermit::Share { own, most } | NoPermit::ClientShare { own, most },
+        ) => tracing::warn!(
             left_out,
             "cannot spill to disk: {own} of {most} descriptors for spill files are in use by one user, and no more than remain free may be; the stream goes on with back-pressure; raise the limit of open files of this node (ulimit -n, LimitNOFILE=)"
         ),

@@ -532,7 +532,7 @@ fn one_grant_of_an_exit_leaves_descriptors_for_streams_to_another_one() {
             visitor
         })
         .collect();
-    exit.wait_for_log("are in use by one grant, and the rest is reserved for others");
+    exit.wait_for_log("of one grant are in use by one client of it");
     assert_eq!(
         through_connect(other.address(), target).get("/").text(),
         "app"

@@ -2,7 +2,7 @@
 //!
 //! `expose` services made public by an agent · `egress` a desk that goes out through an exit ·
 //! `outages` crashes, restarts, drains, and conflicts over names · `blocked` networks that lose
-//! packets · `refusals` errors and where they are reported · `reload` a new config · `load` many
+//! packets · `busy` agents at a limit · `refusals` errors and where they are reported · `reload` a new config · `load` many
 //! visitors, and stalled streams · `reports` the lines of an agent's access log for the requests of
 //! its services · `many` agents with hundreds of services · `metrics` of links · `unauthenticated`
 //! silent connections at the port of links · `ports` whose public ports are open · `state` the
@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod blocked;
+mod busy;
 mod egress;
 mod expose;
 mod load;

@@ -11,6 +11,7 @@
 //! one name; clients share that limit.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,13 +20,15 @@ use byway_link::wire::Open;
 use byway_link::{ClientKey, Link, Name, OpenAttempts, OpenError, SessionKey};
 use byway_pool::Client;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::ServiceRegistry;
 use crate::config::LinkSettings;
 use crate::fault::{Fault, Reason, Who};
 use crate::observe::request_report::Reports;
+use crate::outbound::busy;
 use crate::outbound::link_table::{self, Carries, OpenedOnLink, ServiceDirectory};
+use crate::outbound::pooled::is_worth_another_upstream;
 
 /// How long a live agent may take to connect to its service.
 const OPEN_PATIENCE: Duration = Duration::from_secs(30);
@@ -52,6 +55,25 @@ impl ServiceDirectory for ServiceRegistry {
         settings: &'a LinkSettings,
     ) -> link_table::Pending<'a, usize> {
         Box::pin(self.until_it_is_held(name, client, settings))
+    }
+
+    fn pause<'a>(
+        &'a self,
+        name: &'a Name,
+        client: Client,
+        settings: &'a LinkSettings,
+        pause: Duration,
+    ) -> link_table::Pending<'a, ()> {
+        Box::pin(self.pause_parked(name, client, settings, pause))
+    }
+
+    fn beside(&self, name: &Name) -> Vec<Name> {
+        let state = self.state.lock();
+        let sessions = state.leases.holders(name);
+        let sessions = sessions.filter_map(|session| state.sessions.get(&session));
+        sessions
+            .flat_map(|session| session.numbers.keys().cloned())
+            .collect()
     }
 }
 
@@ -102,8 +124,7 @@ impl ServiceRegistry {
                 return Err(Fault::new(Who::Downstream, Reason::NoRoute, detail));
             }
             if self.state.lock().leaving {
-                let detail = format!("the agent of the {name} is away, and this node is stopping");
-                return Err(Fault::new(Who::Us, Reason::Draining, detail));
+                return Err(stopping(name, AWAY));
             }
             let place = match &mut parked {
                 Some(place) => place,
@@ -114,16 +135,46 @@ impl ServiceRegistry {
                 changed = timeout_at(deadline, watch.changed()) => {
                     changed.map_err(|_| waited_too_long(name, settings))?;
                 }
-                _ = &mut place.displaced => return Err(displaced(name)),
+                _ = &mut place.displaced => return Err(displaced(name, AWAY)),
+            }
+        }
+    }
+
+    /// Waits for `pause`, in a place of `client`, because the agents of `name` are busy.
+    async fn pause_parked(
+        &self,
+        name: &Name,
+        client: Client,
+        settings: &LinkSettings,
+        pause: Duration,
+    ) -> Result<(), Fault> {
+        let mut watch = self.watch(name);
+        let mut place = self
+            .take_place(name, client, settings)
+            .map_err(|waiting| full(name, BUSY, waiting))?;
+        let mut pause = pin!(sleep(pause));
+        loop {
+            watch.look();
+            if self.state.lock().leaving {
+                return Err(stopping(name, BUSY));
+            }
+            tokio::select! {
+                biased;
+                () = &mut pause => return Ok(()),
+                _ = &mut place.displaced => return Err(displaced(name, BUSY)),
+                () = watch.changed() => {}
             }
         }
     }
 
     /// Opens a stream to the service of `name` for a visitor, which waits in a place of `client`.
+    /// If several agents share the name, those that refuse, as they are busy or do not reach their
+    /// service, are followed by the others, each once.
     ///
     /// # Errors
     /// 404 for a name that never existed; 503 when too many wait already, when another client gets
-    /// its place, when it has waited too long, or when this node stops; else the error of the agent.
+    /// its place, when it has waited too long, or when this node stops; else the error of the agent:
+    /// of several, that of one that is busy, else the last one.
     ///
     /// # Cancel safety
     /// Safe: a visitor that leaves gives up its place.
@@ -139,11 +190,22 @@ impl ServiceRegistry {
         let mut watch = self.watch(name);
         let mut attempts = OpenAttempts::default();
         let key = ClientKey::numbered(client.number());
+        let mut refusals = Refusals::default();
         loop {
             watch.look();
-            let (link, number) = self
-                .parked_until(name, client, settings, deadline, || self.holder(name))
-                .await?;
+            let (session, link, number) = match refusals.fault.take() {
+                None => {
+                    self.parked_until(name, client, settings, deadline, || self.holder(name, &[]))
+                        .await?
+                }
+                Some(fault) => match self.holder(name, &refusals.sessions) {
+                    Some(other) => {
+                        refusals.fault = Some(fault);
+                        other
+                    }
+                    None => return Err(fault),
+                },
+            };
             let visitor = visitor.map(|peer| peer.to_string()).unwrap_or_default();
             let open = Open {
                 service: number,
@@ -183,20 +245,28 @@ impl ServiceRegistry {
                     let _ = timeout(CARRIER_CHANGE, link.ended()).await;
                 }
                 Err(OpenError::Lost) => return Err(waited_too_long(name, settings)),
+                Err(error @ OpenError::Fault(_)) => {
+                    refusals.add(session, Fault::from_link(error), deadline)?;
+                    // No attempt is pending.
+                    attempts = OpenAttempts::default();
+                }
                 Err(error) => return Err(Fault::from_link(error)),
             }
         }
     }
 
-    /// The next session with the name, in rotation; `None` while there is none.
-    fn holder(&self, name: &Name) -> Option<(Link, u32)> {
+    /// The next session with the name, in rotation, that is not one of `except`; `None` while there
+    /// is none.
+    fn holder(&self, name: &Name, except: &[SessionKey]) -> Option<(SessionKey, Link, u32)> {
         let mut state = self.state.lock();
-        let session = state.leases.next_holder(name)?;
-        let session = state
-            .sessions
-            .get(&session)
-            .filter(|session| !session.link.is_over())?;
-        Some((session.link.clone(), *session.numbers.get(name)?))
+        let holders = state.leases.holders(name).count();
+        (0..holders).find_map(|_| {
+            let key = state.leases.next_holder(name)?;
+            let session = state.sessions.get(&key)?;
+            let is_fit = !session.link.is_over() && !except.contains(&key);
+            let number = *session.numbers.get(name)?;
+            is_fit.then(|| (key, session.link.clone(), number))
+        })
     }
 
     /// The number of sessions with the name.
@@ -257,7 +327,6 @@ impl ServiceRegistry {
         client: Client,
         settings: &LinkSettings,
     ) -> Result<Parked<'_>, Fault> {
-        let mut state = self.state.lock();
         if settings.park.is_zero() {
             return Err(Fault::new(
                 Who::Link,
@@ -265,14 +334,22 @@ impl ServiceRegistry {
                 format!("the agent of the {name} is away"),
             ));
         }
+        self.take_place(name, client, settings)
+            .map_err(|waiting| full(name, AWAY, waiting))
+    }
+
+    /// A place for a visitor, or how many wait if there is none.
+    fn take_place(
+        &self,
+        name: &Name,
+        client: Client,
+        settings: &LinkSettings,
+    ) -> Result<Parked<'_>, usize> {
+        let mut state = self.state.lock();
         // The limit is never zero, so the first visitor of a name gets a place.
         let places = state.parked.entry(name.clone()).or_default();
         let Some((number, displaced)) = places.take(client, settings.parked) else {
-            let waiting = places.count();
-            let detail = format!(
-                "the agent of the {name} is away, and {waiting} visitors wait for it already"
-            );
-            return Err(Fault::new(Who::Link, Reason::ParkedFull, detail));
+            return Err(places.count());
         };
         Ok(Parked {
             registry: self,
@@ -281,6 +358,35 @@ impl ServiceRegistry {
             number,
             displaced,
         })
+    }
+}
+
+/// The refusals of the agents of a name, for one visitor.
+#[derive(Default)]
+struct Refusals {
+    sessions: Vec<SessionKey>,
+    /// The one to answer with: that of an agent that is busy, which may have room later, else the
+    /// last one.
+    fault: Option<Fault>,
+}
+
+impl Refusals {
+    /// Notes that `session` has refused.
+    ///
+    /// # Errors
+    /// The same fault if no other agent is to be tried.
+    fn add(&mut self, session: SessionKey, fault: Fault, deadline: Instant) -> Result<(), Fault> {
+        let is_worth_another = busy::is_busy(&fault) || is_worth_another_upstream(&fault);
+        let fault = match self.fault.take() {
+            Some(earlier) if busy::is_busy(&earlier) => earlier,
+            _ => fault,
+        };
+        if !is_worth_another || Instant::now() >= deadline {
+            return Err(fault);
+        }
+        self.sessions.push(session);
+        self.fault = Some(fault);
+        Ok(())
     }
 }
 
@@ -345,12 +451,27 @@ impl Drop for Parked<'_> {
     }
 }
 
-fn displaced(name: &Name) -> Fault {
+/// Why visitors wait, for messages.
+const AWAY: &str = "away";
+const BUSY: &str = "busy";
+
+fn displaced(name: &Name, why: &str) -> Fault {
     let detail = format!(
-        "the agent of the {name} is away, and this client had more places for waiting visitors than another client \
+        "the agent of the {name} is {why}, and this client had more places for waiting visitors than another client \
          that needed one"
     );
     Fault::new(Who::Link, Reason::ClientShare, detail)
+}
+
+fn full(name: &Name, why: &str, waiting: usize) -> Fault {
+    let detail =
+        format!("the agent of the {name} is {why}, and {waiting} visitors wait for it already");
+    Fault::new(Who::Link, Reason::ParkedFull, detail)
+}
+
+fn stopping(name: &Name, why: &str) -> Fault {
+    let detail = format!("the agent of the {name} is {why}, and this node is stopping");
+    Fault::new(Who::Us, Reason::Draining, detail)
 }
 
 fn waited_too_long(name: &Name, settings: &LinkSettings) -> Fault {
@@ -363,7 +484,6 @@ fn waited_too_long(name: &Name, settings: &LinkSettings) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use std::pin::pin;
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     use std::task::{Context, Poll, Wake};
 

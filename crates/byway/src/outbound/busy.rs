@@ -1,0 +1,225 @@
+//! Busy: opens a stream of a link again when the far side has refused it because of a limit.
+//!
+//! In:    refusals; how long the client may wait.
+//! Out:   pauses between the tries, and room at the far side: idle streams are closed. Then the
+//!        refusal, when the time is over.
+//! Never: holds a lock while it waits, or tries again without a pause.
+//!
+//! The far side does not report when it has room, so the open is tried again. A visitor of an
+//! exposed service has a place among those that wait for its agent meanwhile. A tunnel ends its
+//! wait with its client; a request has one of the pool's permits, which the pool may recall for
+//! another client.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use byway_dial::Dialled;
+use byway_pool::{Client, OpenPermit};
+use tokio::time::Instant;
+
+use super::pooled::PoolKey;
+use super::upstream_conn::UpstreamConn;
+use super::{Engine, open_once};
+use crate::fault::{Fault, Reason, Who};
+use crate::route::{Allowed, Outbound};
+
+/// The first pause. Each is twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Whether the far side of a link has refused a stream because of a limit of its own.
+pub fn is_busy(fault: &Fault) -> bool {
+    matches!(fault.reason, Reason::FarSideBusy | Reason::FarSideShare)
+}
+
+/// The pauses of one client between its tries.
+#[derive(Debug)]
+pub(super) struct BusyWait {
+    deadline: Instant,
+    patience: Duration,
+    pause: Duration,
+}
+
+impl BusyWait {
+    /// For a client that waits for at most `patience` from now.
+    pub(super) fn new(patience: Duration) -> Self {
+        Self {
+            deadline: Instant::now() + patience,
+            patience,
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// How long to wait before the next try, of which the last one is at the deadline.
+    ///
+    /// # Errors
+    /// The same fault if it is final: it has another reason, or the time is over.
+    pub(super) fn after(&mut self, fault: Fault) -> Result<Duration, Fault> {
+        if !is_busy(&fault) {
+            return Err(fault);
+        }
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(fault.retry_after(self.patience));
+        }
+        let pause = self.pause.min(left);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(pause)
+    }
+}
+
+/// Opens a tunnel.
+///
+/// # Errors
+/// As [`super::open`].
+///
+/// # Cancel safety
+/// Safe, also while it waits.
+pub(super) async fn open_tunnel(
+    engine: &Engine,
+    allowed: &Allowed,
+    client: Client,
+) -> Result<Dialled, Fault> {
+    let mut waiting = BusyWait::new(tunnel_patience(engine, allowed));
+    loop {
+        let fault = match open_once(engine, allowed, client).await {
+            Ok(dialled) => return Ok(dialled),
+            Err(fault) => fault,
+        };
+        let reason = fault.reason;
+        let pause = waiting.after(fault)?;
+        make_room(engine, allowed, None, reason);
+        wait(engine, allowed, client, pause).await?;
+    }
+}
+
+/// A visitor of a TCP service waits as long as for an agent that is away. Other clients get an
+/// answer with the reason, so they wait as long as requests do.
+fn tunnel_patience(engine: &Engine, allowed: &Allowed) -> Duration {
+    let plan = engine.live.peek();
+    match allowed.outbound() {
+        Outbound::Service(_) => plan.link.park,
+        _ => plan.pool.queue_wait,
+    }
+}
+
+/// Waits after `fault` before a connection of `origin` is tried again.
+///
+/// # Errors
+/// The same fault if it is final; [`Reason::ClientShare`] when the permit or the place is needed
+/// for another client.
+pub(super) async fn before_next_dial(
+    engine: &Engine,
+    allowed: &Allowed,
+    permit: &mut OpenPermit<PoolKey, UpstreamConn>,
+    client: Client,
+    waiting: &mut BusyWait,
+    fault: Fault,
+) -> Result<(), Fault> {
+    let reason = fault.reason;
+    let pause = waiting.after(fault)?;
+    make_room(engine, allowed, Some(permit.key()), reason);
+    let waited = tokio::select! {
+        waited = wait(engine, allowed, client, pause) => waited,
+        () = poll_fn(|cx| permit.poll_recalled(cx, Some(0))) => return Err(recalled()),
+    };
+    // It waits for the far side again.
+    let _ = poll_fn(|cx| std::task::Poll::Ready(permit.poll_recalled(cx, None))).await;
+    waited
+}
+
+fn recalled() -> Fault {
+    let detail = "other clients wait for a connection, and this client held more than its share of them while the far \
+                  side of the link was busy";
+    Fault::new(Who::Us, Reason::ClientShare, detail)
+}
+
+/// Closes idle connections whose streams count at the far side that has refused: those of `origin`,
+/// and if the refusal was not because of this client alone, those of all origins behind the same
+/// agents or the same exit.
+fn make_room(engine: &Engine, allowed: &Allowed, origin: Option<&PoolKey>, reason: Reason) {
+    if let Some(origin) = origin {
+        engine.pool.close_idle_of(origin);
+    }
+    if reason != Reason::FarSideBusy {
+        return;
+    }
+    match allowed.outbound() {
+        Outbound::Service(name) => {
+            for name in engine.link_table.services().beside(name) {
+                engine.pool.close_idle_of(&PoolKey::Service(name));
+            }
+        }
+        Outbound::Exit(id, _) => {
+            engine
+                .pool
+                .evict(|_, conn| conn.exit.as_deref() == Some(&**id));
+        }
+        _ => {}
+    }
+}
+
+/// Waits for `pause`, for a service in a place of `client`.
+async fn wait(
+    engine: &Engine,
+    allowed: &Allowed,
+    client: Client,
+    pause: Duration,
+) -> Result<(), Fault> {
+    match allowed.outbound() {
+        Outbound::Service(name) => {
+            let settings = engine.live.peek().link.clone();
+            let services = engine.link_table.services();
+            services.pause(name, client, &settings, pause).await
+        }
+        _ => {
+            tokio::time::sleep(pause).await;
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy(reason: Reason) -> Fault {
+        Fault::new(Who::Link, reason, "all descriptors are in use")
+    }
+
+    /// Waits until the fault is final; returns it, the number of tries and the time.
+    async fn try_until_final(patience: Duration, reason: Reason) -> (Fault, u32, Duration) {
+        let (start, mut waiting, mut tries) = (Instant::now(), BusyWait::new(patience), 0);
+        loop {
+            tries += 1;
+            match waiting.after(busy(reason)) {
+                Ok(pause) => tokio::time::sleep(pause).await,
+                Err(fault) => return (fault, tries, start.elapsed()),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_far_side_that_stays_busy_is_tried_a_few_times_until_the_time_is_over() {
+        for (seconds, expected) in [(5, 16), (15, 36)] {
+            let patience = Duration::from_secs(seconds);
+            for reason in [Reason::FarSideBusy, Reason::FarSideShare] {
+                let (fault, tries, time) = try_until_final(patience, reason).await;
+                assert_eq!((fault.status(), fault.reason), (503, reason));
+                assert_eq!(fault.retry_after_seconds(), Some(seconds));
+                assert_eq!((tries, time), (expected, patience));
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_refusals_and_clients_without_time_are_not_tried_again() {
+        let patience = Duration::from_secs(5);
+        let (_, tries, time) = try_until_final(patience, Reason::Refused).await;
+        assert_eq!((tries, time), (1, Duration::ZERO));
+        let (_, tries, time) = try_until_final(Duration::ZERO, Reason::FarSideBusy).await;
+        assert_eq!((tries, time), (1, Duration::ZERO));
+    }
+}

@@ -1,0 +1,140 @@
+//! Busy: an agent whose descriptors are in use by one visitor, and agents that share a name.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use byway_testkit::{Launch, Origin, Program, Visitor};
+
+use super::outages::{another_grant, state};
+use super::*;
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: app.t.localhost\r\nConnection: close\r\n\r\n";
+
+/// An upload that does not end.
+fn upload() -> String {
+    let head = "POST / HTTP/1.1\r\nHost: app.t.localhost\r\nContent-Length: 100000\r\n\r\n";
+    format!("{head}{}", "x".repeat(2000))
+}
+
+/// An agent with few descriptors, and its public address.
+#[track_caller]
+fn small_agent(server: &Server, args: &[&str]) -> (Program, String) {
+    let args = [args, &["--join", &server.join]].concat();
+    let agent = Launch::new(BYWAY, &args).with_descriptors(128).start();
+    let public = agent.wait_for_stdout("");
+    (agent, public)
+}
+
+/// Connections from 127.0.0.1, more than a client may have at a small agent.
+#[track_caller]
+fn more_than_a_share(agent: &Program, address: SocketAddr, request: &str) -> Vec<Visitor> {
+    let visitors = (0..70).map(|_| {
+        let mut visitor = Visitor::connect(address);
+        visitor.send(request);
+        visitor
+    });
+    let visitors = visitors.collect();
+    agent.wait_for_log("are in use by one client of it");
+    visitors
+}
+
+fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
+    let visitor = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    visitor.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+    visitor.connect(&to.into()).unwrap();
+    visitor.into()
+}
+
+#[test]
+fn one_visitor_with_many_connections_left_no_descriptor_of_the_agent_to_another_one() {
+    let (server, origin) = (Server::start(), Origin::named("app"));
+    let target = origin.address().to_string();
+    let (tcp, public) = small_agent(&server, &["tcp", &target]);
+    let public = public.parse().unwrap();
+    let (http, _) = small_agent(&server, &["http", &target, "--name", "app"]);
+    for (agent, address, request) in [(&tcp, public, ""), (&http, server.http(), &*upload())] {
+        let held = more_than_a_share(agent, address, request);
+        for _ in 0..5 {
+            let mut visitor = connect_from([127, 0, 0, 2], address);
+            visitor.write_all(GET.as_bytes()).unwrap();
+            let mut answer = [0; 12];
+            visitor.read_exact(&mut answer).unwrap();
+            assert_eq!(answer, *b"HTTP/1.1 200");
+        }
+        drop(held);
+    }
+}
+
+#[test]
+fn a_visitor_was_refused_at_once_though_a_descriptor_of_the_agent_became_free_a_moment_later() {
+    let (server, origin) = (Server::start(), Origin::named("app"));
+    let target = origin.address().to_string();
+    let (tcp, public) = small_agent(&server, &["tcp", &target]);
+    let public = public.parse().unwrap();
+    let (http, _) = small_agent(&server, &["http", &target, "--name", "app"]);
+    for (agent, address, request) in [(&tcp, public, ""), (&http, server.http(), &*upload())] {
+        let held = more_than_a_share(agent, address, request);
+        let mut late = Visitor::connect(address);
+        late.send(GET);
+        drop(held);
+        assert_eq!(late.response().text(), "app");
+    }
+}
+
+#[test]
+fn idle_connections_of_one_service_held_descriptors_that_visitors_of_another_one_needed() {
+    let config = "[pool]\nidle_timeout = \"60s\"\n[[serve]]\nlisten = \"127.0.0.1:0\"\n\
+                  http = \"127.0.0.1:0\"\ndomain = \"t.localhost\"\nadvertise = \"127.0.0.1\"\n";
+    let program = Program::configured(BYWAY, config);
+    program.wait_for_log("the join string of");
+    let file = program.folder().join("state/join-serve");
+    let join = std::fs::read_to_string(file).unwrap().trim().to_owned();
+    let server = Server { program, join };
+    let (web, raw) = (Origin::named("web"), Origin::named("raw"));
+    let services = format!(
+        "[[expose]]\nname = \"app\"\nhttp = \"{}\"\njoin = \"{join}\"\n\
+         [[expose]]\nname = \"raw\"\ntcp = \"{}\"\njoin = \"{join}\"\n",
+        web.address(),
+        raw.address(),
+        join = server.join
+    );
+    let agent = Launch::configured(BYWAY, &services)
+        .with_descriptors(128)
+        .start();
+    let line = agent.wait_for_log("`raw` is public at ");
+    agent.wait_for_log("`app` is public at ");
+    let public = line.rsplit(' ').next().unwrap().parse().unwrap();
+    assert_eq!(server.ask("app", "GET /").text(), "web");
+    // Many addresses together take all that are left.
+    let held: Vec<_> = (1..=30)
+        .flat_map(|host| [(); 3].map(|()| connect_from([127, 0, 1, host], public)))
+        .collect();
+    agent.wait_for_log("all descriptors for streams that come over links are in use");
+    web.wait_for_ended(1);
+    drop(held);
+}
+
+#[test]
+fn the_refusal_of_one_agent_was_the_answer_though_another_one_of_the_name_was_healthy() {
+    let origin = Origin::named("healthy");
+    let (dead, _socket) = Origin::refusing();
+    let (_folder, at_server) = state();
+    let server = Server::with(ANY, ANY, &["--state", &at_server]);
+    let join = another_grant(&at_server, server.link(), &["--on-conflict", "share"]);
+    let port = free_port().to_string();
+    let targets = [dead, origin.address()].map(|target| target.to_string());
+    let agents = targets.each_ref().map(|target| {
+        (
+            Agent::start(&["http", target, "--name", "app", "--join", &join]),
+            Agent::start(&["tcp", target, "--port", &port, "--join", &join]),
+        )
+    });
+    for _ in 0..4 {
+        assert_eq!(server.ask("app", "GET /").text(), "healthy");
+        assert_eq!(greeting(agents[0].1.address()), "healthy");
+    }
+    let [_, (healthy, _)] = agents;
+    healthy.kill();
+    let answer = server.ask("app", "GET /");
+    assert_eq!(answer.status(), 502, "the only one that is left refuses");
+}
