@@ -128,6 +128,8 @@ pub struct Connection {
     granted_bytes: usize,
     /// Whether streams are being given turns.
     is_giving_turns: bool,
+    /// When turns that were not used are taken back.
+    turns_lapse: Option<Instant>,
     /// Priorities of streams that have not begun.
     early_priorities: VecDeque<(u32, Priority)>,
     /// Until when data waits for windows that are not tiny.
@@ -181,6 +183,7 @@ impl Connection {
             granted: Vec::new(),
             granted_bytes: 0,
             is_giving_turns: false,
+            turns_lapse: None,
             early_priorities: VecDeque::new(),
             dribble: None,
             may_dribble: false,

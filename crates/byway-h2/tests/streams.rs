@@ -426,6 +426,28 @@ fn a_turn_that_is_not_used_goes_to_the_next_stream() {
 }
 
 #[test]
+fn a_turn_that_is_not_used_lapses_after_a_while() {
+    let mut peer = waiting(&["", ""]);
+    peer.takes = false;
+    let (connection, now) = (&mut peer.connection, peer.now);
+    connection.read(&window_update(0, 16_384), now).unwrap();
+    assert_eq!(connection.deadline(), None);
+    let turns: Vec<_> = std::iter::from_fn(|| connection.next_turn()).collect();
+    assert_eq!(turns.len(), 1);
+    // The loop of the connection sleeps: nothing else happens.
+    let due = connection.deadline().expect("a deadline");
+    assert_eq!(due, now + Duration::from_millis(100));
+    connection.expire(due).unwrap();
+    connection.check_invariants();
+    let next = connection.next_turn().expect("the turn of the other");
+    assert_eq!(next.number(), 5);
+    assert_eq!(connection.next_turn(), None);
+    // It is used, and nobody waits.
+    assert_eq!(connection.send(next, &[0; 16_384], false), 16_384);
+    assert_eq!(connection.deadline(), None);
+}
+
+#[test]
 fn a_stream_that_ends_gives_its_turn_back() {
     let mut peer = waiting(&["", ""]);
     peer.takes = false;

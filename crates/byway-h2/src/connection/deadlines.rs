@@ -18,15 +18,17 @@ impl Connection {
             Stage::Closed => return None,
             _ => None,
         };
-        [self.settings_due, self.dribble, warned]
+        let lapse = self.turns_lapse.filter(|_| self.has_idle_turns());
+        [self.settings_due, self.dribble, warned, lapse]
             .into_iter()
             .flatten()
             .min()
     }
 
     /// Does what is due: ends a connection whose settings were not acknowledged, takes the second
-    /// step of [`drain`](Self::drain), and lets data leave in small pieces if the peer grants no
-    /// larger windows. Ask for [turns](Self::next_turn) afterwards.
+    /// step of [`drain`](Self::drain), takes turns back that were not used, and lets data leave in
+    /// small pieces if the peer grants no larger windows. Ask for [turns](Self::next_turn)
+    /// afterwards.
     ///
     /// # Errors
     /// If the connection is over; a GOAWAY is queued.
@@ -41,6 +43,10 @@ impl Connection {
         }
         if matches!(self.closing.stage, Stage::Warned(until) if until <= now) {
             self.drain_finally();
+        }
+        if self.turns_lapse.is_some_and(|until| until <= now) {
+            self.turns_lapse = None;
+            self.withdraw_grants();
         }
         if self.dribble.is_some_and(|until| until <= now) {
             self.dribble = None;

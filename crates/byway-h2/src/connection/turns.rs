@@ -4,6 +4,8 @@
 //! send more waits in a queue of its urgency. A turn is a part of the room for the first of them: all of it if the stream is not incremental, otherwise a
 //! share of at least 16 KiB.
 
+use std::time::Duration;
+
 use super::Connection;
 use crate::event::StreamId;
 use crate::frame::{HEADER_BYTES, MAX_FRAME_BYTES};
@@ -13,6 +15,9 @@ use crate::stream::Wait;
 /// A frame with less data is sent only if it has the rest of what is sent, or the peer grants no
 /// more for a second: peers that open a window byte by byte would cost a frame for each.
 pub(super) const SENSIBLE_BYTES: usize = 1024;
+
+/// How long a stream may have a turn without using it while others wait.
+const LAPSE: Duration = Duration::from_millis(100);
 
 impl Connection {
     /// The next stream that waits and may send now, the most urgent first: call
@@ -25,6 +30,9 @@ impl Connection {
         }
         let next = self.give_turn();
         self.is_giving_turns = next.is_some();
+        if next.is_none() {
+            self.turns_lapse = self.has_idle_turns().then(|| self.now + LAPSE);
+        }
         next
     }
 
@@ -84,7 +92,13 @@ impl Connection {
         Some(id)
     }
 
-    fn withdraw_grants(&mut self) {
+    /// Whether streams wait while others have turns that they have not used.
+    pub(super) fn has_idle_turns(&self) -> bool {
+        self.granted_bytes > 0 && !self.waiting.is_empty()
+    }
+
+    /// Takes back all turns that have not been used.
+    pub(super) fn withdraw_grants(&mut self) {
         while let Some(id) = self.granted.pop() {
             self.end_turn(id);
         }
