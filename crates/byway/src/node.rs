@@ -433,6 +433,9 @@ impl Node {
         self.watch("certificates", async move {
             watch_certificates(&context).await;
         });
+        if let Some(authorities) = self.context.tls.authorities().cloned() {
+            self.watch("authorities", async move { authorities.run().await });
+        }
         let (context, scope) = (Arc::clone(&self.context), self.workers.shared().clone());
         self.workers.shared().spawn("pool expiry", async move {
             let pool = &context.engine.pool;
@@ -645,6 +648,7 @@ fn context(
         spill_files: admission.spill_files().clone(),
     };
     let registry = Arc::new(ServiceRegistry::new(&plan.state));
+    let (held, state) = (Arc::clone(&registry), plan.state.clone());
     let table = LinkTable::new(Arc::clone(&registry) as _);
     let engine = Engine::new(
         Arc::new(Live::new(plan)),
@@ -656,7 +660,9 @@ fn context(
     let engine = Arc::new(engine);
     let scope = workers.shared().child();
     let links = Arc::new(Links::new(Arc::clone(&engine), registry, scope));
-    let tls = Arc::<NodeTls>::default();
+    let services =
+        Arc::new(move |host: &str| held.is_held(&byway_link::Name::Http(host.to_owned())));
+    let tls = Arc::new(NodeTls::new(state, services));
     Ok(NodeContext {
         http2_buffers: BufferBudget::default(),
         metrics: NodeContext::collectors(&engine, &links, &tls),

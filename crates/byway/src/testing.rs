@@ -119,7 +119,8 @@ impl Bench {
         );
         let engine = Arc::new(engine.unwrap());
         let links = Arc::new(Links::new(Arc::clone(&engine), registry, scope.clone()));
-        let tls = Arc::<crate::tls::NodeTls>::default();
+        let no_services = Arc::new(|_: &str| false);
+        let tls = Arc::new(crate::tls::NodeTls::new("/nonexistent".into(), no_services));
         let node = Arc::new(NodeContext {
             http2_buffers: BufferBudget::default(),
             metrics: NodeContext::collectors(&engine, &links, &tls),

@@ -45,8 +45,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 pub struct Options {
     /// The state folder. Everything is below `acme` in it.
     pub state: PathBuf,
-    /// Sends requests to authorities.
-    pub client: Arc<dyn HttpClient>,
     /// Where certificates go.
     pub certificates: Arc<CertificateStore>,
     /// Where the certificates of TLS-ALPN-01 challenges go.
@@ -70,9 +68,8 @@ pub struct Source {
     pub dns_delay: Duration,
     /// Which other names may get a certificate when a client asks for them, and how often.
     pub on_demand: Option<(AllowRule, RateLimit)>,
-    /// Sends requests to this authority, in place of the client in [`Options`]: it may trust other
-    /// roots.
-    pub client: Option<Arc<dyn HttpClient>>,
+    /// Sends requests to this authority.
+    pub client: Arc<dyn HttpClient>,
 }
 
 /// Keeps certificates. Clones are the same keeper.
@@ -246,10 +243,7 @@ impl Keeper {
     /// The source with its account; that of an equal authority stays open.
     fn open(&self, state: &State, source: Source) -> OpenSource {
         let options = &self.shared.options;
-        let client = source
-            .client
-            .clone()
-            .unwrap_or_else(|| options.client.clone());
+        let client = source.client.clone();
         let now = (options.clock)();
         let limit = source.on_demand.as_ref().map(|(_, limit)| *limit);
         let earlier = state

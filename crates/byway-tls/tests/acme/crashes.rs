@@ -4,7 +4,7 @@ use byway_testkit::{Pebble, PebbleOptions, RecordServer, isolated};
 use byway_tls::acme::ChallengeKind;
 
 use super::issuing::alone;
-use super::node::{Client, Node, run, source};
+use super::node::{Client, Node, run};
 
 #[test]
 fn a_crash_after_any_request_of_an_order_is_continued() {
@@ -21,8 +21,8 @@ fn a_crash_after_any_request_of_an_order_is_continued() {
             let client = Client::new(&pebble.https_root());
             client.cut_after(requests);
             let host = format!("cut{requests}.example.test");
-            let wanted = source(&pebble.directory(), &[&host], ChallengeKind::Http01);
             let node = Node::start_with(client.clone(), state.path(), 0).await;
+            let wanted = node.source(&pebble.directory(), &[&host], ChallengeKind::Http01);
             node.want(wanted.clone());
             let was_cut = tokio::select! {
                 () = client.is_cut.notified() => true,

@@ -4,7 +4,7 @@ use byway_tls::acme::{
 };
 use std::sync::Arc;
 
-use super::node::{Node, connect, name, run, source};
+use super::node::{Node, connect, name, run};
 
 /// Runs the rest of the test in a network of its own, if the authority is installed.
 macro_rules! alone {
@@ -26,14 +26,10 @@ fn http_01_and_tls_alpn_01_obtain_certificates_that_a_client_accepts() {
         let state = tempfile::tempdir().unwrap();
         let node = Node::start(&pebble, state.path()).await;
         let directory = pebble.directory();
-        node.want(source(
-            &directory,
-            &["a.example.test"],
-            ChallengeKind::Http01,
-        ));
+        node.want(node.source(&directory, &["a.example.test"], ChallengeKind::Http01));
         let status = node.issued("a.example.test").await;
         assert_eq!((status.failures, status.is_on_demand), (0, false));
-        node.want(source(
+        node.want(node.source(
             &directory,
             &["a.example.test", "b.example.test"],
             ChallengeKind::TlsAlpn01,
@@ -45,9 +41,9 @@ fn http_01_and_tls_alpn_01_obtain_certificates_that_a_client_accepts() {
         assert!(connect(&pebble.root(), "c.example.test").await.is_err());
         assert_eq!(node.keeper.counts().issued(), 2);
         // A name that is not wanted any more is not served any more.
-        node.want(source(&directory, &["a.example.test"], ChallengeKind::Auto));
+        node.want(node.source(&directory, &["a.example.test"], ChallengeKind::Auto));
         assert!(node.store.coverage("b.example.test").is_none());
-        node.want(source(
+        node.want(node.source(
             &directory,
             &["a.example.test", "b.example.test"],
             ChallengeKind::Auto,
@@ -66,7 +62,7 @@ fn dns_01_by_a_command_obtains_a_wildcard_and_removes_its_record() {
         let state = tempfile::tempdir().unwrap();
         let node = Node::start(&pebble, state.path()).await;
         let names = ["*.t.example.test", "plain.example.test"];
-        let mut wanted = source(&pebble.directory(), &names, ChallengeKind::Auto);
+        let mut wanted = node.source(&pebble.directory(), &names, ChallengeKind::Auto);
         wanted.dns = Some(Dns::Command(DnsCommand {
             command: dns.command(),
             deadline: byway_testkit::PATIENCE,
@@ -88,7 +84,7 @@ fn a_wildcard_without_a_way_to_set_records_says_so() {
         let state = tempfile::tempdir().unwrap();
         let node = Node::start(&pebble, state.path()).await;
         let name = "*.t.example.test";
-        node.want(source(&pebble.directory(), &[name], ChallengeKind::Http01));
+        node.want(node.source(&pebble.directory(), &[name], ChallengeKind::Http01));
         let failure = node.failed(name).await;
         assert_eq!(failure.kind, FailureKind::Challenge);
         assert!(
@@ -111,7 +107,7 @@ fn a_name_that_is_allowed_gets_its_certificate_while_the_client_waits() {
     run(async {
         let state = tempfile::tempdir().unwrap();
         let node = Node::start(&pebble, state.path()).await;
-        let mut wanted = source(&pebble.directory(), &[], ChallengeKind::Http01);
+        let mut wanted = node.source(&pebble.directory(), &[], ChallengeKind::Http01);
         let limit = RateLimit {
             burst: 2,
             ..RateLimit::default()
@@ -164,7 +160,7 @@ fn an_account_that_must_be_bound_is_refused_without_its_key_and_accepted_with_it
     run(async {
         let state = tempfile::tempdir().unwrap();
         let node = Node::start(&pebble, state.path()).await;
-        let mut wanted = source(
+        let mut wanted = node.source(
             &pebble.directory(),
             &["a.example.test"],
             ChallengeKind::Http01,

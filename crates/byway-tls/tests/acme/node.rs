@@ -140,20 +140,25 @@ pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-/// What is wanted from an authority.
-pub(crate) fn source(directory: &str, names: &[&str], challenge: ChallengeKind) -> Source {
-    Source {
-        authority: authority(directory),
-        names: names.iter().map(|text| name(text)).collect(),
-        challenge,
-        dns: None,
-        dns_delay: Duration::ZERO,
-        on_demand: None,
-        client: None,
-    }
-}
-
 impl Node {
+    /// What is wanted from an authority.
+    pub(crate) fn source(
+        &self,
+        directory: &str,
+        names: &[&str],
+        challenge: ChallengeKind,
+    ) -> Source {
+        Source {
+            authority: authority(directory),
+            names: names.iter().map(|text| name(text)).collect(),
+            challenge,
+            dns: None,
+            dns_delay: Duration::ZERO,
+            on_demand: None,
+            client: Arc::new(Shared(self.client.clone())),
+        }
+    }
+
     /// A node that keeps its state in `state`, without names.
     pub(crate) async fn start(pebble: &Pebble, state: &Path) -> Self {
         Self::start_with(Client::new(&pebble.https_root()), state, 0).await
@@ -169,7 +174,6 @@ impl Node {
         };
         let keeper = Keeper::new(Options {
             state: state.to_owned(),
-            client: Arc::new(Shared(client.clone())),
             certificates: store.clone(),
             challenges: challenges.clone(),
             clock: Arc::new(clock),

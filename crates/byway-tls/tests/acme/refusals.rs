@@ -6,7 +6,7 @@ use byway_testkit::{Pebble, PebbleOptions, RecordServer, isolated};
 use byway_tls::acme::{ChallengeKind, FailureKind};
 
 use super::issuing::alone;
-use super::node::{Node, name, run, source};
+use super::node::{Node, name, run};
 
 #[test]
 fn a_name_that_the_authority_does_not_issue_for_is_a_refusal_of_the_name() {
@@ -20,7 +20,7 @@ fn a_name_that_the_authority_does_not_issue_for_is_a_refusal_of_the_name() {
         let state = tempfile::tempdir().unwrap();
         let node = Node::start(&pebble, state.path()).await;
         let names = ["blocked.test", "a.example.test"];
-        node.want(source(&pebble.directory(), &names, ChallengeKind::Http01));
+        node.want(node.source(&pebble.directory(), &names, ChallengeKind::Http01));
         let failure = node.failed("blocked.test").await;
         assert_eq!(failure.kind, FailureKind::Name, "{failure}");
         assert!(failure.text.contains("rejectedIdentifier"), "{failure}");
@@ -41,7 +41,7 @@ fn a_name_that_leads_elsewhere_fails_with_the_reason_of_the_authority_and_is_tri
         let state = tempfile::tempdir().unwrap();
         let node = Node::start(&pebble, state.path()).await;
         let names = ["a.example.test", "b.example.test"];
-        node.want(source(&pebble.directory(), &names, ChallengeKind::Http01));
+        node.want(node.source(&pebble.directory(), &names, ChallengeKind::Http01));
         let failure = node.failed("a.example.test").await;
         assert_eq!(failure.kind, FailureKind::Challenge);
         assert!(failure.text.contains("127.0.0.99"), "{failure}");
@@ -57,7 +57,7 @@ fn a_name_that_leads_elsewhere_fails_with_the_reason_of_the_authority_and_is_tri
         let orders = client.orders.load(Ordering::SeqCst);
         node.crash().await;
         let node = Node::start_with(client, state.path(), 0).await;
-        node.want(source(&pebble.directory(), &names, ChallengeKind::Http01));
+        node.want(node.source(&pebble.directory(), &names, ChallengeKind::Http01));
         let status = node.status("a.example.test");
         assert_eq!((status.failures, status.is_busy), (1, false));
         assert_eq!(node.client.orders.load(Ordering::SeqCst), orders);
@@ -84,7 +84,7 @@ fn an_authority_that_refuses_many_nonces_issues_in_the_end() {
         let state = tempfile::tempdir().unwrap();
         let node = Node::start(&pebble, state.path()).await;
         let host = "a.example.test";
-        node.want(source(&pebble.directory(), &[host], ChallengeKind::Http01));
+        node.want(node.source(&pebble.directory(), &[host], ChallengeKind::Http01));
         let mut failures = 0;
         loop {
             let now = node
@@ -118,13 +118,13 @@ fn an_authority_that_is_away_delays_nothing_and_is_found_when_it_is_back() {
             directory = pebble.directory();
             client = super::node::Client::new(&pebble.https_root());
             let node = Node::start_with(client.clone(), state.path(), 0).await;
-            node.want(source(&directory, &[host], ChallengeKind::Http01));
+            node.want(node.source(&directory, &[host], ChallengeKind::Http01));
             node.issued(host).await;
             node.crash().await;
         }
         // The certificate is there at once, although the authority is not.
         let node = Node::start_with(client, state.path(), 0).await;
-        let mut wanted = source(&directory, &[host, "b.example.test"], ChallengeKind::Http01);
+        let mut wanted = node.source(&directory, &[host, "b.example.test"], ChallengeKind::Http01);
         node.want(wanted.clone());
         assert!(node.store.coverage(host).is_some());
         let failure = node.failed("b.example.test").await;
@@ -132,7 +132,7 @@ fn an_authority_that_is_away_delays_nothing_and_is_found_when_it_is_back() {
         // It is back, has another certificate, and knows no account: pebble keeps nothing.
         let pebble = Pebble::start(&options);
         let trusting = super::node::Client::new(&pebble.https_root());
-        wanted.client = Some(Arc::new(super::node::Shared(trusting.clone())));
+        wanted.client = Arc::new(super::node::Shared(trusting.clone()));
         node.want(wanted);
         node.keeper.renew_now(&name("b.example.test"));
         node.until("b.example.test", |status| status.validity.is_some())

@@ -4,7 +4,7 @@ use byway_testkit::{Pebble, PebbleOptions, RecordServer, isolated};
 use byway_tls::acme::ChallengeKind;
 
 use super::issuing::alone;
-use super::node::{Node, connect, run, source};
+use super::node::{Node, connect, run};
 
 /// Orders are counted: none is sent twice because of its nonce.
 fn options() -> PebbleOptions {
@@ -28,7 +28,7 @@ fn a_certificate_is_renewed_when_its_time_comes_and_connections_never_miss_one()
         let state = tempfile::tempdir().unwrap();
         let node = Node::start(&pebble, state.path()).await;
         let host = "a.example.test";
-        let wanted = source(&pebble.directory(), &[host], ChallengeKind::Http01);
+        let wanted = node.source(&pebble.directory(), &[host], ChallengeKind::Http01);
         node.want(wanted.clone());
         let status = node.issued(host).await;
         let first = node.serial(host);
@@ -56,7 +56,7 @@ fn a_window_that_the_authority_suggests_renews_early() {
         let state = tempfile::tempdir().unwrap();
         let node = Node::start(&pebble, state.path()).await;
         let host = "a.example.test";
-        let wanted = source(&pebble.directory(), &[host], ChallengeKind::Http01);
+        let wanted = node.source(&pebble.directory(), &[host], ChallengeKind::Http01);
         node.want(wanted.clone());
         node.issued(host).await;
         let first = node.serial(host);
@@ -89,7 +89,7 @@ fn a_clock_that_jumps_far_ahead_renews_once_and_keeps_what_it_has() {
         let state = tempfile::tempdir().unwrap();
         let node = Node::start(&pebble, state.path()).await;
         let host = "a.example.test";
-        let wanted = source(&pebble.directory(), &[host], ChallengeKind::Http01);
+        let wanted = node.source(&pebble.directory(), &[host], ChallengeKind::Http01);
         node.want(wanted.clone());
         node.issued(host).await;
         node.advance(365 * 20);

@@ -6,7 +6,7 @@ use byway_testkit::{Pebble, PebbleOptions, isolated};
 use byway_tls::acme::{ChallengeKind, Dns, DnsUpdate, FailureKind, TsigKey};
 
 use super::issuing::alone;
-use super::node::{Node, connect, name, run, source};
+use super::node::{Node, connect, name, run};
 
 const ADDRESS: &str = "127.0.0.1:5300";
 const SECRET: &str = "MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=";
@@ -93,7 +93,7 @@ fn dns_01_by_signed_updates_obtains_a_wildcard_from_a_zone_that_bind_serves() {
         let state = tempfile::tempdir().unwrap();
         let node = Node::start(&pebble, state.path()).await;
         let names = ["*.t.example.test", "t.example.test"];
-        let mut wanted = source(&pebble.directory(), &names, ChallengeKind::Dns01);
+        let mut wanted = node.source(&pebble.directory(), &names, ChallengeKind::Dns01);
         wanted.dns = Some(update(&format!("byway:{SECRET}"), None));
         node.want(wanted);
         for host in names {
@@ -143,7 +143,7 @@ fn a_server_that_refuses_an_update_is_reported_with_its_reason() {
             (format!("other:{SECRET}"), None, "REFUSED"),
             (format!("byway:{SECRET}"), Some("elsewhere.test"), "NOTAUTH"),
         ] {
-            let mut wanted = source(&pebble.directory(), &[host], ChallengeKind::Dns01);
+            let mut wanted = node.source(&pebble.directory(), &[host], ChallengeKind::Dns01);
             wanted.dns = Some(update(&key, zone));
             let before = node.keeper.counts().failed(FailureKind::Dns);
             node.want(wanted);

@@ -21,6 +21,9 @@ pub(super) fn run(args: &RunArgs, common: &Common) -> ExitCode {
                 }
             };
             terminal::note(format_args!("{} is valid", path.display()));
+            for request in tls::authorities::requests(&plan) {
+                terminal::note(format_args!("{request}"));
+            }
             for warning in config::warnings(&plan)
                 .into_iter()
                 .chain(config::slash_warnings(&plan))

@@ -41,7 +41,28 @@ pub(super) const EDGE: &str = "\
 Examples:
   byway edge --listen :8080 --to 3000
   byway edge --listen 127.0.0.1:8080 --to 127.0.0.1:9001 --to 127.0.0.1:9002
-  byway edge --listen :8080 --to https://app.example.com --access-log stdout";
+  byway edge --listen :8080 --to https://app.example.com --access-log stdout
+  byway edge --listen example.com --listen www.example.com --to 3000
+  byway edge --listen localhost --to 3000";
+
+pub(super) const CA: &str = "\
+Examples:
+  byway ca install
+  byway ca show --pem > byway.pem
+  byway ca new --name dev.test";
+
+pub(super) const CA_SHOW: &str = "\
+Examples:
+  byway ca show
+  byway ca show --pem > byway.pem";
+
+pub(super) const CA_INSTALL: &str = "\
+Examples:
+  byway ca install";
+
+pub(super) const CA_NEW: &str = "\
+Examples:
+  byway ca new --name dev.test";
 
 pub(super) const PROXY: &str = "\
 Examples:

@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 clean, 1 run time, 2 config or
 //! auth.
 
+mod ca;
 mod certificates;
 mod check;
 pub mod demo;
@@ -123,6 +124,9 @@ enum Verb {
     /// Print which route, rule and response a request would get, and why
     #[command(after_help = examples::EXPLAIN)]
     Explain(explain::ExplainArgs),
+    /// The local authority, which issues certificates for localhost
+    #[command(after_help = examples::CA)]
+    Ca(ca::CaArgs),
     /// Print the key id of this node, which is its name in messages of other nodes
     #[command(after_help = examples::KEY)]
     Key,
@@ -174,6 +178,7 @@ impl Cli {
             Verb::Tcp(args) => tcp::run(&args, &common),
             Verb::Token(args) => token::run(&args, &common),
             Verb::Explain(args) => explain::run(&args, &common),
+            Verb::Ca(args) => ca::run(&args, &common),
             Verb::Key => key::run(&common),
             Verb::Version => terminal::data(format_args!("byway {}\n", env!("CARGO_PKG_VERSION"))),
         }

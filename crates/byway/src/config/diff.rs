@@ -29,7 +29,7 @@ pub struct Diff {
     /// join string was read from does not matter.
     pub joins: Changes<Arc<str>>,
     /// Other parts of the Plan that differ: `workers`, `drain`, `dial`, `limits`, `pool`, `retry`,
-    /// `spill`, `log`, `link`, `tls`, `certificates`.
+    /// `spill`, `log`, `link`, `tls`, `certificates`, `acme`.
     pub settings: Vec<&'static str>,
 }
 
@@ -270,6 +270,10 @@ fn changed_settings(old: &Plan, new: &Plan) -> Vec<&'static str> {
             old.tls.settings == new.tls.settings && old.tls.clients == new.tls.clients,
         ),
         ("certificates", old.tls.certificates == new.tls.certificates),
+        (
+            "acme",
+            old.tls.acme == new.tls.acme && old.tls.local_names == new.tls.local_names,
+        ),
     ];
     parts
         .into_iter()

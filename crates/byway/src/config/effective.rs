@@ -10,6 +10,7 @@ use std::mem::discriminant;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use super::acme_plan::{AcmePlan, DnsPlan};
 use super::link_plan::{Advertise, JoinPlan, LinkPlan, Serves, ServiceKind, ServicePlan};
 use super::plan::{
     EdgePlan, EgressPlan, ForwardPlan, ListenerPlan, Plan, Role, RoutePlan, Rule, RuleAction,
@@ -22,7 +23,7 @@ use super::section::{
     Dial, Drain, Limits, LimitsPlan, Link, Log, Metrics, Pool, Retry, Section, Spill, Tls,
 };
 use super::tls_plan::{self, CertificatePlan, ClientCertificatesPlan, UpstreamTlsPlan};
-use super::units::ByteSize;
+use super::units::{ByteSize, Period};
 
 /// Prints the Plan in it.
 #[derive(Clone, Copy, Debug)]
@@ -177,6 +178,10 @@ fn settings(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     plan.link.print(f)?;
     heading::<Tls>(f, "tls")?;
     plan.tls.settings.print(f)?;
+    match plan.tls.local_names.is_empty() {
+        true => writeln!(f, "# local_names: none")?,
+        false => writeln!(f, "local_names = {}", list(&plan.tls.local_names))?,
+    }
     plan.tls
         .clients
         .iter()
@@ -184,7 +189,51 @@ fn settings(f: &mut fmt::Formatter<'_>, plan: &Plan) -> fmt::Result {
     plan.tls
         .certificates
         .iter()
-        .try_for_each(|plan| certificate(f, plan))
+        .try_for_each(|plan| certificate(f, plan))?;
+    plan.tls.acme.iter().try_for_each(|plan| acme(f, plan))
+}
+
+fn acme(f: &mut fmt::Formatter<'_>, plan: &AcmePlan) -> fmt::Result {
+    writeln!(f, "\n[[acme]]\nagree = true")?;
+    writeln!(f, "directory = {}", quoted(&plan.directory))?;
+    match plan.names.is_empty() {
+        true => writeln!(f, "# names: none")?,
+        false => writeln!(f, "names = {}", list(&plan.names))?,
+    }
+    let texts = [("email", &plan.email), ("profile", &plan.profile)];
+    for (key, text) in texts {
+        if let Some(text) = text {
+            writeln!(f, "{key} = {}", quoted(text))?;
+        }
+    }
+    if let Some(ca) = &plan.ca {
+        writeln!(f, "ca = {}", quoted(ca.display()))?;
+    }
+    if let Some((id, key)) = &plan.binding {
+        writeln!(f, "binding_id = {}\n# binding_key_file: {key}", quoted(id))?;
+    }
+    writeln!(f, "challenge = {}", quoted(plan.challenge.word()))?;
+    match &plan.dns {
+        Some(DnsPlan::Command { command, deadline }) => {
+            writeln!(f, "dns_command = {}", list(command))?;
+            writeln!(f, "dns_deadline = {}", quoted(Period(*deadline)))?;
+        }
+        Some(DnsPlan::Update { server, zone, key }) => {
+            writeln!(f, "dns_server = {}\n# dns_key_file: {key}", quoted(server))?;
+            if let Some(zone) = zone {
+                writeln!(f, "dns_zone = {}", quoted(zone))?;
+            }
+        }
+        None => {}
+    }
+    writeln!(f, "dns_delay = {}", quoted(Period(plan.dns_delay)))?;
+    writeln!(f, "on_demand = {}", quoted(plan.on_demand.word()))?;
+    writeln!(f, "on_demand_burst = {}", plan.rate.burst)?;
+    writeln!(
+        f,
+        "on_demand_interval = {}",
+        quoted(Period(plan.rate.interval))
+    )
 }
 
 fn clients(f: &mut fmt::Formatter<'_>, plan: &ClientCertificatesPlan) -> fmt::Result {

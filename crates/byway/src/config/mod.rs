@@ -9,6 +9,7 @@
 //! [`resolve()`] makes a [`Plan`] of it. [`Diff`] lists what a reload changes, [`Effective`] prints
 //! a Plan as a commented file.
 
+mod acme_plan;
 mod bind;
 mod commented;
 mod diagnostic;
@@ -37,6 +38,7 @@ mod rule_warnings;
 mod schema;
 mod secret;
 mod section;
+mod site_flags;
 mod slashes;
 mod statuses;
 mod surroundings;
@@ -51,6 +53,7 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
+pub use acme_plan::{AcmePlan, DEFAULT_DIRECTORY, DnsPlan};
 pub use bind::{BadBind, BadSocketPath, Bind};
 pub use commented::commented;
 pub use diagnostic::{Diagnostic, LineColumn};
@@ -78,6 +81,7 @@ pub use resolve::resolve;
 pub use schema::schema;
 pub use secret::Secret;
 pub use section::*;
+pub use site_flags::{SiteFlags, SitePorts};
 pub use slashes::slash_warnings;
 pub use statuses::Statuses;
 pub use surroundings::{NameService, Surroundings};

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use byway_dial::HostName;
 
+use super::acme_plan::AcmePlan;
 use super::host_pattern::HostPattern;
 use super::section::{ClientMode, TlsSettings};
 
@@ -19,6 +20,10 @@ pub struct TlsPlan {
     pub certificates: Vec<CertificatePlan>,
     /// Hosts that ask for client certificates. No host is named twice.
     pub clients: Vec<ClientCertificatesPlan>,
+    /// Authorities that issue certificates by themselves.
+    pub acme: Vec<AcmePlan>,
+    /// Names for which the local authority issues certificates, in lower case.
+    pub local_names: Vec<String>,
 }
 
 /// A certificate in files.

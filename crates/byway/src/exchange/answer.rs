@@ -1,6 +1,7 @@
 //! Answer: Byway's own responses.
 //!
-//! In:    what is answered: a fault, the end of a request at this hop, or a redirect to HTTPS.
+//! In:    what is answered: a fault, the end of a request at this hop, a redirect to HTTPS,
+//!        or a challenge of an ACME authority.
 //! Out:   a complete response, queued downstream in any version: status, reason, request id,
 //!        Proxy-Status (RFC 9209).
 //! Never: reveals addresses behind an edge to its clients; the log has them under the request id.
@@ -32,6 +33,8 @@ pub enum Answer<'a> {
     LastHop,
     /// A request that has to be made over HTTPS, at this URL.
     Redirect(&'a str),
+    /// What a challenge of an ACME authority is answered with.
+    Challenge(&'a str),
 }
 
 impl Answer<'_> {
@@ -39,7 +42,7 @@ impl Answer<'_> {
     pub fn status(&self) -> u16 {
         match self {
             Self::Fault(fault) => fault.status(),
-            Self::LastHop => 200,
+            Self::LastHop | Self::Challenge(_) => 200,
             Self::Redirect(_) => 308,
         }
     }
@@ -48,6 +51,7 @@ impl Answer<'_> {
         match self {
             Self::Fault(fault) => fault_text(fault, options),
             Self::LastHop | Self::Redirect(_) => String::new(),
+            Self::Challenge(text) => (*text).to_owned(),
         }
     }
 }
@@ -65,6 +69,7 @@ pub fn queue(
         Answer::Fault(fault) => write_fault(out, fault, framed, options),
         Answer::LastHop => write_last_hop(out, framed, options),
         Answer::Redirect(location) => write_redirect(out, location, framed, options),
+        Answer::Challenge(_) => write_challenge(out, framed, options),
     });
     debug_assert!(written.is_ok(), "{written:?}");
     let body = if options.head_only { "" } else { &body };
@@ -106,6 +111,23 @@ fn write_redirect(
 ) -> Result<(), Malformed> {
     out.response(308, b"Permanent Redirect")?;
     out.field(b"Location", location.as_bytes())?;
+    out.field(b"Date", &date::now())?;
+    out.framing(framed);
+    if options.close {
+        out.connection("close");
+    }
+    out.end();
+    Ok(())
+}
+
+/// RFC 8555 section 8.3.
+fn write_challenge(
+    out: &mut impl HeadOut,
+    framed: Framed,
+    options: &ResponseOptions<'_>,
+) -> Result<(), Malformed> {
+    out.response(200, b"OK")?;
+    out.field(b"Content-Type", b"application/octet-stream")?;
     out.field(b"Date", &date::now())?;
     out.framing(framed);
     if options.close {

@@ -4,6 +4,7 @@
 
 use std::time::UNIX_EPOCH;
 
+use byway_tls::acme::{FailureKind, Keeper};
 use byway_tls::{HandshakeError, Session};
 
 use super::NodeTls;
@@ -71,6 +72,9 @@ impl Collect for NodeTls {
         for (reason, counter) in HandshakeError::WORDS.iter().zip(&self.metrics.failed) {
             family.sample([reason], counter.value());
         }
+        if let Some(authorities) = self.authorities() {
+            collect_authorities(authorities.keeper(), out);
+        }
         let mut all = self.store.all();
         all.sort_by_key(|covered| covered.not_after());
         let help = "When a certificate expires, in seconds since 1970; those that expire first.";
@@ -84,5 +88,41 @@ impl Collect for NodeTls {
             let source = &covered.source;
             family.sample([source.provider.word(), &source.id], since.as_secs());
         }
+    }
+}
+
+/// What the keeper of certificates from authorities has to say.
+fn collect_authorities(keeper: &Keeper, out: &mut Exposition) {
+    let help = "Certificates that were obtained from ACME authorities.";
+    let name = "byway_acme_certificates_obtained_total";
+    let mut family = out.family(name, MetricKind::Counter, [], help);
+    family.sample([], keeper.counts().issued());
+    let help = "Requests for certificates that failed, by kind.";
+    let name = "byway_acme_failures_total";
+    let mut family = out.family(name, MetricKind::Counter, ["kind"], help);
+    for kind in FailureKind::ALL {
+        family.sample([kind.word()], keeper.counts().failed(kind));
+    }
+    let status = keeper.status();
+    let missing = status.iter().filter(|one| one.validity.is_none()).count();
+    let help = "Names that have no certificate of their ACME authority yet.";
+    let mut family = out.family("byway_acme_missing", MetricKind::Gauge, [], help);
+    family.sample([], missing as u64);
+    let help = "Failures since the last success, of names whose last request failed.";
+    let name = "byway_acme_failures_in_a_row";
+    let mut family = out.family(name, MetricKind::Gauge, ["name"], help);
+    let failing = status.iter().filter(|one| one.failures > 0);
+    for one in failing.take(MOST_CERTIFICATES) {
+        family.sample([one.name.as_str()], u64::from(one.failures));
+    }
+    let help = "When a certificate is requested again after a failure, in seconds since 1970.";
+    let name = "byway_acme_next_try_timestamp_seconds";
+    let mut family = out.family(name, MetricKind::Gauge, ["name"], help);
+    let failing = status.iter().filter(|one| one.failures > 0);
+    for one in failing.take(MOST_CERTIFICATES) {
+        let at = one
+            .next_try
+            .and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        family.sample([one.name.as_str()], at.unwrap_or_default().as_secs());
     }
 }

@@ -1,9 +1,11 @@
 //! TLS: the certificates of this node, and how its `https` listeners use them.
 //!
-//! In:    the `[tls]` and `[[certificate]]` sections of a Plan; the state folder.
+//! In:    the `[tls]`, `[[certificate]]` and `[[acme]]` sections of a Plan; the state folder.
 //! Out:   what handshakes use; what is wrong with a certificate.
 //! Never: puts a Plan in force whose certificates cannot be used.
 
+pub mod authorities;
+mod authority_client;
 mod metrics;
 mod upstream;
 
@@ -13,10 +15,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use arc_swap::{ArcSwapOption, Guard};
+use byway_tls::acme::CHALLENGE_PATH;
 use byway_tls::{
     CertificateFiles, CertificateStore, Challenges, ClientAuth, ClientRoots, Failed, FileError,
-    FileSource, InvalidClientRoots, OnDemand, ServerOptions, SetupError, TicketSecret, TlsServer,
-    TlsVersion, WatchedFiles, certificates,
+    FileSource, InvalidClientRoots, ServerOptions, SetupError, TicketSecret, TlsServer, TlsVersion,
+    WatchedFiles, certificates,
 };
 use parking_lot::Mutex;
 
@@ -25,6 +28,8 @@ use crate::config::{
     UpstreamTlsPlan,
 };
 
+pub use self::authorities::{Authorities, AuthoritiesError};
+use self::authorities::{PreparedAuthorities, ServiceRule};
 pub use self::metrics::TlsMetrics;
 pub use self::upstream::{UpstreamTlsError, upstream_client};
 
@@ -51,6 +56,9 @@ pub enum TlsSetupError {
     /// The TLS towards an upstream cannot be set up.
     #[error(transparent)]
     Upstream(#[from] UpstreamTlsError),
+    /// Authorities that issue certificates.
+    #[error(transparent)]
+    Authorities(#[from] AuthoritiesError),
     /// Anything else.
     #[error(transparent)]
     Setup(#[from] SetupError),
@@ -70,7 +78,7 @@ pub struct NodeTls {
     pub challenges: Arc<Challenges>,
     /// What handshakes have come to.
     pub metrics: TlsMetrics,
-    on_demand: OnceLock<Arc<dyn OnDemand>>,
+    authorities: OnceLock<Arc<Authorities>>,
     server: ArcSwapOption<TlsServer>,
     files: Mutex<WatchedFiles>,
     secret: Mutex<Option<(PathBuf, TicketSecret)>>,
@@ -80,13 +88,33 @@ pub struct NodeTls {
 pub struct PreparedTls {
     server: Option<TlsServer>,
     files: WatchedFiles,
+    authorities: Option<PreparedAuthorities>,
 }
 
 impl NodeTls {
-    /// How certificates are obtained in a handshake from the next Plan on. Call it before the first
-    /// Plan is prepared; later calls change nothing.
-    pub fn set_on_demand(&self, on_demand: Arc<dyn OnDemand>) {
-        let _ = self.on_demand.set(on_demand);
+    /// The TLS of a node that keeps its state in `state`. `services`: whether a connected agent has
+    /// the service of a host name.
+    pub fn new(state: PathBuf, services: ServiceRule) -> Self {
+        let tls = Self::default();
+        let (store, challenges) = (Arc::clone(&tls.store), Arc::clone(&tls.challenges));
+        let authorities = Authorities::new(state, store, challenges, services);
+        let _ = tls.authorities.set(Arc::new(authorities));
+        tls
+    }
+
+    /// The authorities that issue certificates by themselves.
+    pub fn authorities(&self) -> Option<&Arc<Authorities>> {
+        self.authorities.get()
+    }
+
+    /// The answer to an HTTP-01 challenge under way, for a request of this path.
+    pub fn challenge_answer(&self, path: &[u8]) -> Option<Arc<str>> {
+        // Before anything else: nearly all requests end here.
+        if !path.starts_with(CHALLENGE_PATH.as_bytes()) {
+            return None;
+        }
+        let path = std::str::from_utf8(path).ok()?;
+        self.authorities.get()?.keeper().http_answers().answer(path)
     }
 
     /// Reads the certificates of `plan`. Blocks.
@@ -108,17 +136,30 @@ impl NodeTls {
             true => Some(self.make_server(plan)?),
             false => None,
         };
-        Ok(PreparedTls { server, files })
+        let authorities = self.authorities.get();
+        let authorities = authorities.map(|all| all.prepare(plan)).transpose()?;
+        Ok(PreparedTls {
+            server,
+            files,
+            authorities,
+        })
     }
 
     /// Puts a prepared TLS in force: new handshakes use it, connections keep what they have.
     pub fn apply(&self, prepared: PreparedTls) {
-        let PreparedTls { server, mut files } = prepared;
+        let PreparedTls {
+            server,
+            mut files,
+            authorities,
+        } = prepared;
         let mut current = self.files.lock();
         files.take_over(&current, &self.store);
         *current = files;
         self.server.store(server.map(Arc::new));
         drop(current);
+        if let (Some(all), Some(prepared)) = (self.authorities.get(), authorities) {
+            all.apply(prepared);
+        }
         self.warn_of_certificates();
     }
 
@@ -169,7 +210,7 @@ impl NodeTls {
         }
         let options = ServerOptions {
             challenges: Arc::clone(&self.challenges),
-            on_demand: self.on_demand.get().cloned(),
+            on_demand: self.authorities.get().map(|all| Arc::clone(all) as _),
             min_version: match settings.min_version {
                 OldestVersion::V1_2 => TlsVersion::V1_2,
                 OldestVersion::V1_3 => TlsVersion::V1_3,

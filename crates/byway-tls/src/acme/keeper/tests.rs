@@ -66,7 +66,6 @@ fn keeper(answer: Answer, state: &std::path::Path) -> (Keeper, Arc<Scripted>) {
     });
     let keeper = Keeper::new(Options {
         state: state.to_owned(),
-        client: Arc::new(Client(authority.clone())),
         certificates: Arc::default(),
         challenges: Arc::default(),
         clock: Arc::new(start),
@@ -74,7 +73,7 @@ fn keeper(answer: Answer, state: &std::path::Path) -> (Keeper, Arc<Scripted>) {
     (keeper, authority)
 }
 
-fn source(names: &[&str]) -> Source {
+fn source(authority: &Arc<Scripted>, names: &[&str]) -> Source {
     Source {
         authority: Authority {
             directory: "https://a/dir".to_owned(),
@@ -87,15 +86,17 @@ fn source(names: &[&str]) -> Source {
         dns: None,
         dns_delay: Duration::ZERO,
         on_demand: None,
-        client: None,
+        client: Arc::new(Client(authority.clone())),
     }
 }
 
 /// The first failure against this authority, and the delay until the next try.
 async fn failure(answer: Answer) -> (Failure, Duration) {
     let folder = tempfile::tempdir().unwrap();
-    let (keeper, _) = keeper(answer, folder.path());
-    keeper.apply(vec![source(&["a.example"])]).unwrap();
+    let (keeper, authority) = keeper(answer, folder.path());
+    keeper
+        .apply(vec![source(&authority, &["a.example"])])
+        .unwrap();
     tokio::select! {
         () = keeper.run() => unreachable!(),
         is_there = keeper.settled("a.example", 0) => assert!(!is_there),
@@ -140,7 +141,7 @@ async fn many_names_are_a_few_orders_at_a_time() {
     let (keeper, authority) = keeper(refused, folder.path());
     let names: Vec<String> = (0..40).map(|number| format!("n{number}.example")).collect();
     let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-    keeper.apply(vec![source(&names)]).unwrap();
+    keeper.apply(vec![source(&authority, &names)]).unwrap();
     let all_have_failed = async {
         while keeper
             .status()
@@ -168,18 +169,22 @@ async fn many_names_are_a_few_orders_at_a_time() {
 fn a_state_folder_that_cannot_be_written_is_an_error_with_its_path() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("acme"), "a file").unwrap();
-    let (keeper, _) = keeper(Answer::Silence, folder.path());
-    let (path, _) = keeper.apply(vec![source(&["a.example"])]).unwrap_err();
+    let (keeper, authority) = keeper(Answer::Silence, folder.path());
+    let (path, _) = keeper
+        .apply(vec![source(&authority, &["a.example"])])
+        .unwrap_err();
     assert!(path.starts_with(folder.path().join("acme")), "{path:?}");
 }
 
 #[test]
 fn the_first_source_that_names_a_host_has_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (keeper, _) = keeper(Answer::Silence, folder.path());
-    let mut second = source(&["a.example", "b.example"]);
+    let (keeper, authority) = keeper(Answer::Silence, folder.path());
+    let mut second = source(&authority, &["a.example", "b.example"]);
     second.authority.directory = "https://b/dir".to_owned();
-    keeper.apply(vec![source(&["a.example"]), second]).unwrap();
+    keeper
+        .apply(vec![source(&authority, &["a.example"]), second])
+        .unwrap();
     let directories: Vec<_> = keeper
         .status()
         .into_iter()

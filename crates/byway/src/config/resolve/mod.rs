@@ -5,6 +5,7 @@
 //! Never: stops at the first error: a wrong value is noted and replaced by its default until the
 //!        end.
 
+mod acme;
 mod advertise;
 mod descriptors;
 mod edge;
@@ -141,7 +142,7 @@ impl<'s> Resolver<'s> {
         for expose in &file.expose {
             self.expose(expose);
         }
-        let tls = self.tls(file);
+        let tls = self.tls(file, &listeners);
         self.refuse_emptiness(file);
         // Last, so that an address that is listed twice is reported at the metrics.
         listeners.extend(self.metrics(&file.metrics, &limits));

@@ -7,11 +7,13 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use byway_dial::HostName;
+
 use super::super::bind::Bind;
 use super::super::diagnostic::Diagnostic;
 use super::super::host_pattern::HostPattern;
 use super::super::place::{At, Place, Text};
-use super::super::plan::Transport;
+use super::super::plan::{ListenerPlan, Transport};
 use super::super::section::kind::{Kind, OneOf};
 use super::super::section::{Certificate, ClientCertificates, ClientMode, File, UpstreamTls};
 use super::super::tls_plan::{CertificatePlan, ClientCertificatesPlan, TlsPlan, UpstreamTlsPlan};
@@ -21,7 +23,7 @@ use super::Resolver;
 const HTTP_PORT: u16 = 80;
 
 impl Resolver<'_> {
-    pub(super) fn tls(&mut self, file: &File) -> TlsPlan {
+    pub(super) fn tls(&mut self, file: &File, listeners: &[ListenerPlan]) -> TlsPlan {
         let settings = file.tls.resolve(self, "tls.");
         let certificates = self.certificates(&file.certificate);
         let mut seen = HashMap::new();
@@ -29,11 +31,19 @@ impl Resolver<'_> {
         let clients = clients
             .filter_map(|client| self.clients(client, &mut seen))
             .collect();
+        let acme = self.acme(&file.acme, listeners, &certificates);
+        let local_names: Vec<HostName> = self.all_parsed("local_names", &file.tls.local_names);
+        let local_names = local_names
+            .iter()
+            .map(|name| name.as_str().to_ascii_lowercase());
+        let local_names: Vec<String> = local_names.collect();
         if certificates.is_empty()
+            && acme.is_empty()
+            && local_names.is_empty()
             && let Some(https) = &self.first_https
         {
             let message = "`https` needs a certificate, and there is none";
-            let help = "add [[certificate]] with cert = \"/path/to/fullchain.pem\" and key = \"/path/to/key.pem\"";
+            let help = "add [[certificate]] with cert = \"/path/to/fullchain.pem\" and key = \"/path/to/key.pem\", or [[acme]] with agree = true";
             let diagnostic = Diagnostic::new(https, message).help(help).absent();
             self.note(diagnostic);
         }
@@ -41,6 +51,8 @@ impl Resolver<'_> {
             settings,
             certificates,
             clients,
+            acme,
+            local_names,
         }
     }
 

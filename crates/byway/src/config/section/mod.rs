@@ -8,6 +8,7 @@
 #[macro_use]
 mod keys;
 
+mod acme;
 mod certificate;
 pub(super) mod description;
 mod dial;
@@ -33,6 +34,7 @@ mod tls;
 mod top;
 mod upstream_tls;
 
+pub use acme::{Acme, Challenge, OnDemandNames};
 pub use certificate::Certificate;
 pub use dial::{Dial, DialPlan, Family, ResolverKind};
 pub use drain::{Drain, DrainPlan};

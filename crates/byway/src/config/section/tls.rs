@@ -13,6 +13,11 @@ keys! {
     pub struct Tls {
         /// See [`ClientCertificates`].
         client: Vec<ClientCertificates>;
+        /// Names for which the local authority issues certificates, and all names below them.
+        ///
+        /// For development: clients have to trust it (`byway ca install`). It may sign `localhost`
+        /// and what it was created for.
+        local_names: Vec<String>, in "host names", example ["localhost"], default "none";
     } => TlsSettings {
         /// The oldest version.
         min_version: OneOf<OldestVersion> => OldestVersion = OldestVersion::V1_2;

@@ -2,8 +2,8 @@
 
 use super::prelude::*;
 use super::{
-    Certificate, Dial, Drain, Edge, Egress, Exit, Expose, Limits, Link, Log, Metrics, Pool, Retry,
-    Serve, Spill, Tcp, Tls,
+    Acme, Certificate, Dial, Drain, Edge, Egress, Exit, Expose, Limits, Link, Log, Metrics, Pool,
+    Retry, Serve, Spill, Tcp, Tls,
 };
 
 keys! {
@@ -40,6 +40,8 @@ keys! {
         tls: Tls;
         /// See [`Certificate`].
         certificate: Vec<Certificate>;
+        /// See [`Acme`].
+        acme: Vec<Acme>;
         /// See [`Edge`].
         edge: Vec<Edge>;
         /// See [`Egress`].

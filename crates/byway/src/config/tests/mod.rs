@@ -1,5 +1,6 @@
 //! Tests from text to Plan, one file a concern.
 
+mod acme;
 mod diff;
 mod flags;
 mod form;

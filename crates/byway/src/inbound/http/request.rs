@@ -73,6 +73,8 @@ enum Action<'r> {
     LastHop,
     /// A redirect to this URL. It needs no permission.
     Redirect(Box<str>),
+    /// The answer to a challenge of an ACME authority. It needs no permission.
+    Challenge(Arc<str>),
     /// An exchange, with what its [`ExchangeRequest`] is made of.
     Exchange {
         allowed: Allowed,
@@ -131,6 +133,10 @@ fn edge_action<'r>(
     let ip = cx.info.peer.map(|peer| peer.ip().to_canonical());
     let trusted = ip.is_some_and(|ip| edge.trusted_proxies.iter().any(|net| net.contains(&ip)));
     let is_tls = cx.info.tls.is_some();
+    // Before the redirect and the routes: the authority asks for any host, on any plain listener.
+    if let Some(text) = cx.connection.node.tls.challenge_answer(request.path()) {
+        return Ok(Action::Challenge(text));
+    }
     if let Transport::Redirect(https) = &cx.frontend.transport
         && !(trusted && guards::was_https(request))
     {
@@ -236,6 +242,10 @@ async fn perform(
     let engine = cx.connection.engine();
     match action {
         Action::LastHop => Ok(respond(cx, received, downstream, Answer::LastHop, record).await),
+        Action::Challenge(text) => {
+            let answer = Answer::Challenge(text);
+            Ok(respond(cx, received, downstream, answer, record).await)
+        }
         Action::Redirect(location) => {
             let answer = Answer::Redirect(location);
             Ok(respond(cx, received, downstream, answer, record).await)
