@@ -4,6 +4,8 @@
 //! Out:   numbers that any thread may read while they grow.
 //! Never: shares a cache line with another worker's, and never waits for a reader.
 
+use byway_head::Version;
+
 use super::counters::LocalCounter;
 use super::ending::Ending;
 use super::histogram::Histogram;
@@ -24,9 +26,32 @@ pub struct WorkerMetrics {
     pub queue: Histogram,
     /// How requests and tunnels ended.
     pub outcomes: Outcomes,
+    /// Requests whose head was read, in the order of [`VERSIONS`].
+    pub versions: [LocalCounter; VERSIONS.len()],
 }
 
+/// The versions of HTTP in the metrics.
+pub const VERSIONS: [Version; 4] = [
+    Version::Http10,
+    Version::Http11,
+    Version::Http2,
+    Version::Http3,
+];
+
 impl WorkerMetrics {
+    /// Counts a request of this version.
+    pub fn note_version(&self, version: Version) {
+        let place = match version {
+            Version::Http10 => 0,
+            Version::Http11 => 1,
+            Version::Http2 => 2,
+            Version::Http3 => 3,
+        };
+        if let Some(count) = self.versions.get(place) {
+            count.add(1);
+        }
+    }
+
     /// Counts a request.
     pub fn note(&self, timing: &Timing, timers: &Timers, ending: Ending) {
         self.duration.note(timers.total_us());
@@ -95,6 +120,15 @@ pub struct ListenerTotals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_version_has_a_count_of_its_own() {
+        let metrics = WorkerMetrics::default();
+        for version in VERSIONS {
+            metrics.note_version(version);
+        }
+        assert!(metrics.versions.iter().all(|count| count.value() == 1));
+    }
 
     #[test]
     fn requests_are_counted_by_the_class_of_their_status() {

@@ -447,11 +447,19 @@ fn the_access_log_and_the_metrics_name_the_version() {
     let origin = Origin::useful();
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("access.log");
-    let program = edge_with(&format!("[log]\naccess = {log:?}"), &origin);
-    let mut visitor = Http2Visitor::connect(program.address());
+    let settings = format!("metrics.listen = \"127.0.0.1:0\"\n[log]\naccess = {log:?}");
+    let program = edge_with(&settings, &origin);
+    let mut visitor = Http2Visitor::connect(program.address_of("edge"));
     assert_eq!(visitor.get("/bytes/3").body.len(), 3);
     eventually("the line is written", || {
         std::fs::read_to_string(&log)
             .is_ok_and(|text| text.contains("\"GET /bytes/3 HTTP/2\" 200 3"))
     });
+    let mut metrics = Visitor::connect(program.address_of("metrics"));
+    let text = metrics.get("/metrics").text();
+    assert!(
+        text.contains("byway_requests_by_version_total{version=\"HTTP/2\"} 1\n"),
+        "{text}"
+    );
+    assert!(text.contains("byway_http2_connections_total 1\n"), "{text}");
 }

@@ -302,6 +302,8 @@ async fn conclude(
         // Its log line is written at its end.
         Ok(Next::Tunnel(tunnel)) if received.is_connect() => {
             cx.listener_metrics.note(200, 0, 0);
+            let worker_metrics = &cx.connection.worker_stats.metrics;
+            worker_metrics.note_version(received.request.version());
             return Next::Tunnel(tunnel);
         }
         Ok(next) => next,

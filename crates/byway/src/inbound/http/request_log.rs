@@ -42,6 +42,9 @@ impl RequestLog<'_> {
         self.listener_metrics
             .note(record.status, record.up, record.down);
         worker_stats.metrics.note(timing, &timers, ending);
+        if let Some(request) = request {
+            worker_stats.metrics.note_version(request.version());
+        }
         if !worker_stats.log_buffer.is_on() && record.reports.is_none() {
             return;
         }

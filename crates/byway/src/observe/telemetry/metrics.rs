@@ -7,11 +7,13 @@
 
 use super::Telemetry;
 use crate::fault::Who;
+use crate::observe::access::line::version_text;
 use crate::observe::access::log_buffer::LogBuffer;
+use crate::observe::counters::LocalCounter;
 use crate::observe::exposition::{Collect, Exposition, MetricKind, seconds};
 use crate::observe::histogram::{Distribution, Histogram};
 use crate::observe::log;
-use crate::observe::metrics::{CODES, ListenerTotals, WorkerMetrics};
+use crate::observe::metrics::{CODES, ListenerTotals, VERSIONS, WorkerMetrics};
 use crate::observe::outcomes::Outcomes;
 use crate::os::process;
 
@@ -54,6 +56,21 @@ fn requests(out: &mut Exposition, telemetry: &Telemetry) {
         for (code, count) in CODES.iter().zip(sum.codes) {
             family.sample([name, code], count);
         }
+    }
+    let help = "HTTP requests that have ended, by version; malformed heads are not among them.";
+    let mut family = out.family(
+        "byway_requests_by_version_total",
+        MetricKind::Counter,
+        ["version"],
+        help,
+    );
+    let all_stats = telemetry.all_stats();
+    for (place, version) in VERSIONS.into_iter().enumerate() {
+        let counts = all_stats
+            .iter()
+            .filter_map(|stats| stats.metrics.versions.get(place));
+        let sum: u64 = counts.map(LocalCounter::value).sum();
+        family.sample([version_text(version)], sum);
     }
     let help = "Bytes of request bodies, delivered to upstreams.";
     let mut family = out.family(
