@@ -203,7 +203,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_far_side_that_stays_busy_is_tried_a_few_times_until_the_time_is_over() {
-        for (seconds, expected) in [(5, 16), (15, 36)] {
+        for (seconds, expected) in [(5, 15), (15, 35)] {
             let patience = Duration::from_secs(seconds);
             for reason in [Reason::FarSideBusy, Reason::FarSideShare] {
                 let (fault, tries, time) = try_until_final(patience, reason).await;
