@@ -12,11 +12,6 @@ pub const FREE_BYTES: usize = 8 * 1024 * 1024;
 /// The most free buffers that one thread keeps for reuse.
 pub const FREE_BUFFERS: usize = 64;
 
-/// How many bytes of memory are in front of the bytes of a buffer. The allocator aligns memory to pages, and TLS
-/// copies bytes into records that begin a few bytes into a page. Some processors copy many times
-/// slower to an address that is a little above the source, modulo 4,096.
-const HEADROOM: usize = 64;
-
 /// The three sizes of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Size {
@@ -31,7 +26,7 @@ pub enum Size {
 impl Size {
     const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
 
-    /// How many bytes fit.
+    /// The size in bytes.
     pub const fn bytes(self) -> usize {
         match self {
             Self::Small => 8 * 1024,
@@ -49,7 +44,7 @@ impl Size {
     }
 }
 
-/// Bytes, and room after them.
+/// Bytes at the front, room after them.
 #[derive(Debug)]
 pub struct Buffer {
     memory: Box<[u8]>,
@@ -64,12 +59,11 @@ impl Buffer {
             .try_with(|free| free.borrow_mut().take(size))
             .ok()
             .flatten();
-        let memory =
-            recycled.unwrap_or_else(|| vec![0; HEADROOM + size.bytes()].into_boxed_slice());
+        let memory = recycled.unwrap_or_else(|| vec![0; size.bytes()].into_boxed_slice());
         Self {
             memory,
-            start: HEADROOM,
-            end: HEADROOM,
+            start: 0,
+            end: 0,
         }
     }
 
@@ -92,7 +86,7 @@ impl Buffer {
     pub fn consume(&mut self, n: usize) {
         self.start = self.end.min(self.start + n);
         if self.start == self.end {
-            (self.start, self.end) = (HEADROOM, HEADROOM);
+            (self.start, self.end) = (0, 0);
         }
     }
 
@@ -111,9 +105,9 @@ impl Buffer {
         self.memory.len() - self.end
     }
 
-    /// How many bytes fit if it is empty.
+    /// The size of its memory, in bytes.
     pub const fn capacity(&self) -> usize {
-        self.memory.len() - HEADROOM
+        self.memory.len()
     }
 }
 
@@ -236,7 +230,7 @@ impl FreeList {
         if room {
             self.accounting.free += 1;
             self.accounting.free_bytes += memory.len();
-            self.lists[Size::holding(memory.len() - HEADROOM) as usize].push(memory);
+            self.lists[Size::holding(memory.len()) as usize].push(memory);
         }
     }
 }
@@ -256,20 +250,6 @@ mod tests {
         buffer.consume(3);
         assert!(buffer.is_empty());
         assert_eq!(buffer.room(), Size::Small.bytes());
-    }
-
-    #[test]
-    fn bytes_begin_beyond_the_front_of_the_memory_also_when_it_is_used_again() {
-        let mut buffer = Buffer::take(Size::Small);
-        for _ in 0..2 {
-            let front = buffer.memory.as_ptr().addr();
-            assert_eq!(buffer.space().as_ptr().addr(), front + HEADROOM);
-            buffer.advance(Size::Small.bytes());
-            assert_eq!(buffer.room(), 0);
-            buffer.consume(Size::Small.bytes());
-        }
-        assert!(Size::holding(Size::Small.bytes()) == Size::Small);
-        assert!(Size::holding(Size::Small.bytes() + 1) == Size::Medium);
     }
 
     #[test]
