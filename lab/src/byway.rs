@@ -30,6 +30,8 @@ pub(crate) struct Byway {
     /// The edge over TLS, for HTTP/1.1 and HTTP/2; `None` without a certificate, or if this byway
     /// has no TLS.
     pub(crate) https: Option<SocketAddr>,
+    /// Whether it has HTTP/3 on the UDP port of `https`.
+    pub(crate) http3: bool,
     /// Its access log, if it has one.
     pub(crate) access_log: Option<AccessLog>,
 }
@@ -77,6 +79,7 @@ impl Byway {
             proxy,
             tcp,
             https,
+            http3: https.is_some() && schema(program).contains("\"http3\""),
             access_log,
         })
     }
@@ -90,8 +93,14 @@ fn can_log(program: &Path) -> bool {
 
 /// Whether this byway has listeners with certificates.
 fn has_tls(program: &Path) -> bool {
-    let schema = Command::new(program).arg("schema").output();
-    schema.is_ok_and(|schema| String::from_utf8_lossy(&schema.stdout).contains("\"https\""))
+    schema(program).contains("\"https\"")
+}
+
+/// The schema of its config; empty if it has none.
+fn schema(program: &Path) -> String {
+    let output = Command::new(program).arg("schema").output();
+    let bytes = output.map(|output| output.stdout);
+    String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
 }
 
 /// Starts `byway` with these arguments and waits for its ready line, which is returned. `log` names

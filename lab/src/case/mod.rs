@@ -62,6 +62,10 @@ pub(crate) enum Case {
     H2cSmall,
     /// Unary gRPC calls over TLS, to an origin over HTTP/2
     GrpcUnary,
+    /// 1 KiB over HTTP/3
+    H3Small,
+    /// 64 KiB over HTTP/3
+    H3Medium,
     /// 1 KiB over HTTP/1.1 and TLS
     TlsSmall,
     /// 1 MiB over HTTP/1.1 and TLS
@@ -141,7 +145,7 @@ pub(crate) enum Case {
 pub(crate) enum Group {
     /// The edge beside nginx, haproxy, caddy and pingora
     Edge,
-    /// The edge over TLS, with HTTP/1.1 and HTTP/2, beside nginx, haproxy, caddy and hyper
+    /// The edge over TLS, with HTTP/1.1, HTTP/2 and HTTP/3, beside nginx, haproxy, caddy and hyper
     Tls,
     /// byway-agent beside hyper-util, reqwest, undici and Node's http.Agent
     Agent,
@@ -182,6 +186,8 @@ impl Case {
             | Self::H2Medium
             | Self::H2cSmall
             | Self::GrpcUnary
+            | Self::H3Small
+            | Self::H3Medium
             | Self::TlsSmall
             | Self::TlsLarge
             | Self::Handshakes
@@ -241,6 +247,8 @@ impl Case {
             Self::H2Medium => tls::throughput(env, tls::TlsKind::H2Medium).await?,
             Self::H2cSmall => tls::throughput(env, tls::TlsKind::H2cSmall).await?,
             Self::GrpcUnary => tls::throughput(env, tls::TlsKind::GrpcUnary).await?,
+            Self::H3Small => tls::throughput(env, tls::TlsKind::H3Small).await?,
+            Self::H3Medium => tls::throughput(env, tls::TlsKind::H3Medium).await?,
             Self::TlsSmall => tls::throughput(env, tls::TlsKind::TlsSmall).await?,
             Self::TlsLarge => tls::throughput(env, tls::TlsKind::TlsLarge).await?,
             Self::Handshakes => return tls::handshakes(env).await,

@@ -18,6 +18,7 @@ use tokio::task::{JoinSet, yield_now};
 use tokio::time::timeout;
 
 use super::http2::multiplexed::Http2;
+use super::http3::Http3Connection;
 use super::keepalive::Line;
 use super::reach::Reach;
 use super::traffic::{Carrier, Traffic};
@@ -84,6 +85,14 @@ impl Paced {
                 match carrier {
                     Carrier::Line(line) => serve(*line, board).await,
                     Carrier::Http2(http2, streams) => multiplex(*http2, streams, board).await,
+                    Carrier::Http3(http3, streams) => {
+                        let stream = |_| ask_each(http3.clone(), Arc::clone(&board));
+                        let mut asking: JoinSet<Result<()>> = (0..streams).map(stream).collect();
+                        while let Some(stream) = asking.join_next().await {
+                            stream??;
+                        }
+                        Ok(())
+                    }
                 }
             });
         }
@@ -140,6 +149,17 @@ async fn serve(mut line: Line, board: Arc<Board>) -> Result<()> {
         permit.forget();
         let due = board.take()?;
         line.ask().await?;
+        board.answered(due);
+    }
+    Ok(())
+}
+
+/// As [`serve`], with a new stream of the connection for each request.
+async fn ask_each(http3: Http3Connection, board: Arc<Board>) -> Result<()> {
+    while let Ok(permit) = board.waiting.acquire().await {
+        permit.forget();
+        let due = board.take()?;
+        http3.ask().await?;
         board.answered(due);
     }
     Ok(())

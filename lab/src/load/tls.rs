@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, ready};
 
 use anyhow::{Context, Result, ensure};
+use quinn::crypto::rustls::QuicClientConfig;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls13_signature};
@@ -99,6 +100,17 @@ impl TlsClient {
             config: Arc::new(config),
             protocol: self.protocol,
         }
+    }
+
+    /// The same client for QUIC.
+    ///
+    /// # Errors
+    ///
+    /// If the provider lacks the cipher of the first packets; a mistake of the lab.
+    pub(crate) fn quic(&self) -> Result<quinn::ClientConfig> {
+        let config = QuicClientConfig::try_from(Arc::clone(&self.config));
+        let config = config.context("the generator's TLS for QUIC")?;
+        Ok(quinn::ClientConfig::new(Arc::new(config)))
     }
 
     /// Performs the handshake. Not cancel safe.

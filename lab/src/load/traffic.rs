@@ -11,6 +11,7 @@ use anyhow::Result;
 
 use super::counters::Counters;
 use super::http2::multiplexed::{Http2, Multiplexed};
+use super::http3::{Http3, Http3Connection};
 use super::keepalive::{Keepalive, Line};
 use super::reach::Reach;
 use super::request::Request;
@@ -23,6 +24,8 @@ pub(crate) enum Traffic {
     Http1(Keepalive),
     /// HTTP/2, several at once on each connection.
     Http2(Multiplexed),
+    /// HTTP/3, several at once on each connection.
+    Http3(Http3),
 }
 
 impl Traffic {
@@ -46,6 +49,7 @@ impl Traffic {
         match self {
             Self::Http1(load) => load.run(reach, measured).await,
             Self::Http2(load) => load.run(reach, measured).await,
+            Self::Http3(load) => load.run(reach, measured).await,
         }
     }
 
@@ -54,6 +58,7 @@ impl Traffic {
         match self {
             Self::Http1(load) => load.connections,
             Self::Http2(load) => load.connections,
+            Self::Http3(load) => load.connections,
         }
     }
 
@@ -62,6 +67,7 @@ impl Traffic {
         Ok(match self {
             Self::Http1(load) => Carrier::Line(Box::new(load.open(reach).await?)),
             Self::Http2(load) => Carrier::Http2(Box::new(load.open(reach).await?), load.streams),
+            Self::Http3(load) => Carrier::Http3(load.open(reach).await?, load.streams),
         })
     }
 
@@ -70,6 +76,7 @@ impl Traffic {
         match self {
             Self::Http1(load) => load.window,
             Self::Http2(load) => load.window,
+            Self::Http3(load) => load.window,
         }
     }
 }
@@ -80,6 +87,8 @@ pub(crate) enum Carrier {
     Line(Box<Line>),
     /// With the number of its streams.
     Http2(Box<Http2>, usize),
+    /// The same.
+    Http3(Http3Connection, usize),
 }
 
 impl Carrier {
@@ -88,6 +97,7 @@ impl Carrier {
         match self {
             Self::Line(line) => line.ask().await,
             Self::Http2(http2, _) => http2.ask().await,
+            Self::Http3(http3, _) => http3.ask().await.map(drop),
         }
     }
 }

@@ -52,8 +52,12 @@ fn config(address: SocketAddr, edge: &Edge, access_log: Option<&AccessLog>) -> S
         Front::Plain => ("h1", format!("http://:{port}"), String::new()),
         Front::H2c => ("h1 h2c", format!("http://:{port}"), String::new()),
         // A host name in the address would leave requests for that name without a log line.
-        Front::Tls(files) => (
-            "h1 h2",
+        Front::Tls(files) | Front::Quic(files) => (
+            if let Front::Quic(_) = edge.front {
+                "h1 h2 h3"
+            } else {
+                "h1 h2"
+            },
             format!("https://:{port}"),
             format!(
                 "tls {} {} {{\n        protocols tls1.3\n    }}",

@@ -34,6 +34,8 @@ pub(crate) enum Front {
     H2c,
     /// HTTP/1.1 and HTTP/2 over TLS 1.3, chosen by ALPN.
     Tls(CertificateFiles),
+    /// The same, and HTTP/3 on the UDP port of the same number.
+    Quic(CertificateFiles),
 }
 
 impl Front {
@@ -41,7 +43,7 @@ impl Front {
     pub(crate) const fn certificate(&self) -> Option<&CertificateFiles> {
         match self {
             Self::Plain | Self::H2c => None,
-            Self::Tls(files) => Some(files),
+            Self::Tls(files) | Self::Quic(files) => Some(files),
         }
     }
 
@@ -49,7 +51,7 @@ impl Front {
     pub(crate) const fn scheme(&self) -> &'static str {
         match self {
             Self::Plain | Self::H2c => "http",
-            Self::Tls(_) => "https",
+            Self::Tls(_) | Self::Quic(_) => "https",
         }
     }
 }

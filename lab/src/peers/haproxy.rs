@@ -100,7 +100,7 @@ fn config(address: SocketAddr, edge: &Edge) -> String {
     let how = match &edge.front {
         Front::Plain => String::new(),
         Front::H2c => "proto h2".to_owned(),
-        Front::Tls(files) => format!(
+        Front::Tls(files) | Front::Quic(files) => format!(
             "ssl crt {} alpn h2,http/1.1 ssl-min-ver TLSv1.3",
             files.both.display()
         ),

@@ -175,9 +175,12 @@ fn listen(address: SocketAddr, front: &Front) -> String {
     let how = match front {
         Front::Plain => "",
         Front::H2c => "http2",
-        Front::Tls(_) => "ssl http2",
+        Front::Tls(_) | Front::Quic(_) => "ssl http2",
     };
     let mut lines = format!("listen {address} {how} backlog=4096;");
+    if let Front::Quic(_) = front {
+        lines += &format!("\n        listen {address} quic reuseport;\n        quic_gso on;");
+    }
     if *front != Front::Plain {
         lines += "\n        http2_chunk_size 16k;";
     }

@@ -27,6 +27,7 @@ pub(super) use throughput::{TlsKind, run as throughput};
 /// The protocol that a client offers by ALPN.
 const HTTP1: &[u8] = b"http/1.1";
 const HTTP2: &[u8] = b"h2";
+const HTTP3: &[u8] = b"h3";
 
 /// A client for the certificate of the run.
 fn client(env: &RunEnvironment, groups: Groups, protocol: &'static [u8]) -> Result<TlsClient> {
@@ -39,6 +40,7 @@ async fn begin(env: &RunEnvironment, edge: &Edge) -> Result<Roles> {
         let address = match edge.front {
             Front::Plain | Front::H2c => Some(byway.edge),
             Front::Tls(_) => byway.https,
+            Front::Quic(_) => byway.https.filter(|_| byway.http3),
         };
         let row = address.map(|address| (OURS, Reach::Plain(address)));
         row.into_iter().collect()

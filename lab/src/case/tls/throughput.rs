@@ -8,7 +8,7 @@
 
 use anyhow::Result;
 
-use super::{HTTP1, HTTP2, begin, client};
+use super::{HTTP1, HTTP2, HTTP3, begin, client};
 use crate::case::phases::{self, Load};
 use crate::case::proxy_rows::ProxyRow;
 use crate::case::roles::Subject;
@@ -18,6 +18,7 @@ use crate::environment::RunEnvironment;
 use crate::grpc_origin::{GrpcOrigin, MESSAGE_BYTES, PREFIX_BYTES};
 use crate::load::http2::multiplexed::Multiplexed;
 use crate::load::http2::{Expected, RequestBlock};
+use crate::load::http3::Http3;
 use crate::load::keepalive::Keepalive;
 use crate::load::request::Request;
 use crate::load::tls::{Groups, HOST};
@@ -40,6 +41,10 @@ pub(crate) enum TlsKind {
     H2Medium,
     /// Unary gRPC over TLS to an HTTP/2 origin, 8 connections with 32 calls each.
     GrpcUnary,
+    /// HTTP/3, 1 KiB, 8 connections with 32 streams each.
+    H3Small,
+    /// HTTP/3, 64 KiB, 8 connections with 16 streams each.
+    H3Medium,
     /// HTTP/1.1 over TLS, 1 KiB, 64 connections.
     TlsSmall,
     /// HTTP/1.1 over TLS, 1 MiB, 16 connections.
@@ -129,6 +134,7 @@ fn question(env: &RunEnvironment, kind: TlsKind) -> Result<Question> {
         ProxyRow::Caddy,
         ProxyRow::Hyper,
     ];
+    const QUIC: &[ProxyRow] = &[ProxyRow::NginxGiven, ProxyRow::Caddy];
     const CALLS: &[ProxyRow] = &[
         ProxyRow::Nginx,
         ProxyRow::NginxGiven,
@@ -160,6 +166,17 @@ fn question(env: &RunEnvironment, kind: TlsKind) -> Result<Question> {
                 trailers: false,
             },
             tls: tls.then(|| h2.clone()),
+            window: env.window,
+        }),
+        piece: 1.0,
+    };
+    let quic = client(env, Groups::Classical, HTTP3)?;
+    let http3 = |streams, bytes| Load {
+        traffic: Traffic::Http3(Http3 {
+            connections: 8,
+            streams,
+            bytes,
+            tls: quic.clone(),
             window: env.window,
         }),
         piece: 1.0,
@@ -220,6 +237,24 @@ fn question(env: &RunEnvironment, kind: TlsKind) -> Result<Question> {
             },
             back: Back::Grpc,
             proxies: CALLS,
+            ..small
+        },
+        TlsKind::H3Small => Question {
+            title: "HTTP/3, 1 KiB",
+            asks: "How many GETs of 1 KiB over HTTP/3 does one CPU-second of the reverse proxy carry, on 8 connections with 32 \
+                   streams each?",
+            load: http3(32, 1024),
+            front: Front::Quic(env.site()?.clone()),
+            proxies: QUIC,
+            ..small
+        },
+        TlsKind::H3Medium => Question {
+            title: "HTTP/3, 64 KiB",
+            asks: "How many GETs of 64 KiB over HTTP/3 does one CPU-second of the reverse proxy carry, on 8 connections with \
+                   16 streams each?",
+            load: http3(16, 64 << 10),
+            front: Front::Quic(env.site()?.clone()),
+            proxies: QUIC,
             ..small
         },
         TlsKind::TlsSmall => Question {
