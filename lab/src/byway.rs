@@ -53,7 +53,11 @@ impl Byway {
         let mut text = config(listen, env.origin());
         let mut https = None;
         let certificate = edge.and_then(|edge| Some((edge, edge.front.certificate()?)));
-        if let Some((edge, files)) = certificate.filter(|_| has_tls(program)) {
+        let can = |edge: &Edge| match edge.back {
+            Back::Http1 => has_tls(program),
+            Back::Grpc => has_tls(program) && schema(program).contains("\"h2\""),
+        };
+        if let Some((edge, files)) = certificate.filter(|(edge, _)| can(edge)) {
             let listen = free_address()?;
             text += &secure_edge(listen, edge, files);
             https = Some(listen);
