@@ -164,12 +164,6 @@ impl<K: Key, C: Conn, S: Session> Pool<K, C, S> {
         idle + self.close_each(|idle_store| idle_store.evict_key(key))
     }
 
-    /// Closes the idle connections of one origin and returns their number. Those that are leased or
-    /// being dialled are not affected.
-    pub fn close_idle_of(&self, key: &K) -> usize {
-        self.close_each(|idle_store| idle_store.evict_key(key))
-    }
-
     /// Leases no more streams of the sessions that match the predicate. Those without a stream are
     /// closed now, the others after their last stream; returns the number of the former.
     ///

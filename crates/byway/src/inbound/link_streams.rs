@@ -158,10 +158,9 @@ async fn serve_stream(
         &plan,
         &frontend,
         &open,
-        pending_open.client(),
         outgoing.as_deref(),
         peer,
-        user.as_ref(),
+        (user.as_ref(), pending_open.client()),
     ));
     // The other side may cancel meanwhile; then the far side is not needed.
     let opened = tokio::select! {
@@ -258,10 +257,9 @@ async fn decide_and_open(
     plan: &Arc<Plan>,
     frontend: &FrontendPlan,
     open: &Open,
-    client: ClientKey,
     outgoing: Option<&OutgoingLink>,
     peer: Option<SocketAddr>,
-    user: Option<&Arc<str>>,
+    (user, client): (Option<&Arc<str>>, ClientKey),
 ) -> Result<OpenedTarget, Fault> {
     if open.network != NETWORK_TCP {
         let detail = format!(

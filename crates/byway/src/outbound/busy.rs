@@ -1,9 +1,10 @@
 //! Busy: opens a stream of a link again when the far side has refused it because of a limit.
 //!
 //! In:    refusals; how long the client may wait.
-//! Out:   pauses between the tries, and room at the far side: idle streams are closed. Then the
-//!        refusal, when the time is over.
-//! Never: holds a lock while it waits, or tries again without a pause.
+//! Out:   pauses between the tries; then the refusal, when the time is over.
+//! Never: holds a lock while it waits, tries again without a pause, or closes idle streams to make
+//!        room at the far side: a service that answers early may still be reading from one, and idle
+//!        ones end by themselves after a few seconds.
 //!
 //! The far side does not report when it has room, so the open is tried again. A visitor of an
 //! exposed service has a place among those that wait for its agent meanwhile. A tunnel ends its
@@ -88,9 +89,7 @@ pub(super) async fn open_tunnel(
             Ok(dialled) => return Ok(dialled),
             Err(fault) => fault,
         };
-        let reason = fault.reason;
         let pause = waiting.after(fault)?;
-        make_room(engine, allowed, None, reason);
         wait(engine, allowed, client, pause).await?;
     }
 }
@@ -118,9 +117,7 @@ pub(super) async fn before_next_dial(
     waiting: &mut BusyWait,
     fault: Fault,
 ) -> Result<(), Fault> {
-    let reason = fault.reason;
     let pause = waiting.after(fault)?;
-    make_room(engine, allowed, Some(permit.key()), reason);
     let waited = tokio::select! {
         waited = wait(engine, allowed, client, pause) => waited,
         () = poll_fn(|cx| permit.poll_recalled(cx, Some(0))) => return Err(recalled()),
@@ -134,31 +131,6 @@ fn recalled() -> Fault {
     let detail = "other clients wait for a connection, and this client held more than its share of them while the far \
                   side of the link was busy";
     Fault::new(Who::Us, Reason::ClientShare, detail)
-}
-
-/// Closes idle connections whose streams count at the far side that has refused: those of `origin`,
-/// and if the refusal was not because of this client alone, those of all origins behind the same
-/// agents or the same exit.
-fn make_room(engine: &Engine, allowed: &Allowed, origin: Option<&PoolKey>, reason: Reason) {
-    if let Some(origin) = origin {
-        engine.pool.close_idle_of(origin);
-    }
-    if reason != Reason::FarSideBusy {
-        return;
-    }
-    match allowed.outbound() {
-        Outbound::Service(name) => {
-            for name in engine.link_table.services().beside(name) {
-                engine.pool.close_idle_of(&PoolKey::Service(name));
-            }
-        }
-        Outbound::Exit(id, _) => {
-            engine
-                .pool
-                .evict(|_, conn| conn.exit.as_deref() == Some(&**id));
-        }
-        _ => {}
-    }
 }
 
 /// Waits for `pause`, for a service in a place of `client`.

@@ -66,9 +66,6 @@ pub trait ServiceDirectory: Send + Sync {
         settings: &'a LinkSettings,
         pause: Duration,
     ) -> Pending<'a, ()>;
-
-    /// The names that are served by the same sessions as `name`, with `name` itself.
-    fn beside(&self, name: &Name) -> Vec<Name>;
 }
 
 /// The future of an answer; dropping it cancels the wait.

@@ -172,15 +172,12 @@ pub async fn lease_single(
         false => Carries::Anything,
     };
     let open = || async {
-        let mut exit = None;
         let opened = match allowed.outbound() {
             Outbound::Service(name) => {
                 link::open_service(engine, name, allowed.visitor(), client, carries).await?
             }
             Outbound::Exit(id, target) => {
-                let opened = link::open_exit(engine, id, target, client, carries).await?;
-                exit = Some(Arc::clone(id));
-                opened
+                link::open_exit(engine, id, target, client, carries).await?
             }
             _ => {
                 let dialled = super::open_once(engine, allowed, client).await?;
@@ -190,7 +187,6 @@ pub async fn lease_single(
         Ok(UpstreamConn {
             host: opened.host,
             reports: opened.reports,
-            exit,
             one_exchange: opened.one_exchange,
             ..UpstreamConn::new(opened.dialled.stream)
         })

@@ -19,8 +19,6 @@ pub struct UpstreamConn {
     pub host: Option<Arc<str>>,
     /// Where its requests are reported, if anywhere.
     pub reports: Option<Arc<Reports>>,
-    /// The id of the link to the exit that it leads through, if any.
-    pub exit: Option<Arc<str>>,
     /// Whether it is a stream of a link that carries one exchange: its FIN is turned into a reset by
     /// the far side, once the service has acknowledged the whole request.
     pub one_exchange: bool,
@@ -33,7 +31,6 @@ impl UpstreamConn {
             http: Conn::new(stream),
             host: None,
             reports: None,
-            exit: None,
             one_exchange: false,
         }
     }

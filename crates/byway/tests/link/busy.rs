@@ -82,39 +82,6 @@ fn a_visitor_was_refused_at_once_though_a_descriptor_of_the_agent_became_free_a_
 }
 
 #[test]
-fn idle_connections_of_one_service_held_descriptors_that_visitors_of_another_one_needed() {
-    let config = "[pool]\nidle_timeout = \"60s\"\n[[serve]]\nlisten = \"127.0.0.1:0\"\n\
-                  http = \"127.0.0.1:0\"\ndomain = \"t.localhost\"\nadvertise = \"127.0.0.1\"\n";
-    let program = Program::configured(BYWAY, config);
-    program.wait_for_log("the join string of");
-    let file = program.folder().join("state/join-serve");
-    let join = std::fs::read_to_string(file).unwrap().trim().to_owned();
-    let server = Server { program, join };
-    let (web, raw) = (Origin::named("web"), Origin::named("raw"));
-    let services = format!(
-        "[[expose]]\nname = \"app\"\nhttp = \"{}\"\njoin = \"{join}\"\n\
-         [[expose]]\nname = \"raw\"\ntcp = \"{}\"\njoin = \"{join}\"\n",
-        web.address(),
-        raw.address(),
-        join = server.join
-    );
-    let agent = Launch::configured(BYWAY, &services)
-        .with_descriptors(128)
-        .start();
-    let line = agent.wait_for_log("`raw` is public at ");
-    agent.wait_for_log("`app` is public at ");
-    let public = line.rsplit(' ').next().unwrap().parse().unwrap();
-    assert_eq!(server.ask("app", "GET /").text(), "web");
-    // Many addresses together take all that are left.
-    let held: Vec<_> = (1..=30)
-        .flat_map(|host| [(); 3].map(|()| connect_from([127, 0, 1, host], public)))
-        .collect();
-    agent.wait_for_log("all descriptors for streams that come over links are in use");
-    web.wait_for_ended(1);
-    drop(held);
-}
-
-#[test]
 fn the_refusal_of_one_agent_was_the_answer_though_another_one_of_the_name_was_healthy() {
     let origin = Origin::named("healthy");
     let (dead, _socket) = Origin::refusing();

@@ -66,15 +66,6 @@ impl ServiceDirectory for ServiceRegistry {
     ) -> link_table::Pending<'a, ()> {
         Box::pin(self.pause_parked(name, client, settings, pause))
     }
-
-    fn beside(&self, name: &Name) -> Vec<Name> {
-        let state = self.state.lock();
-        let sessions = state.leases.holders(name);
-        let sessions = sessions.filter_map(|session| state.sessions.get(&session));
-        sessions
-            .flat_map(|session| session.numbers.keys().cloned())
-            .collect()
-    }
 }
 
 impl ServiceRegistry {
