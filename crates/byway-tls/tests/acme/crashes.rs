@@ -1,7 +1,7 @@
 use std::sync::atomic::Ordering;
 
 use byway_testkit::{Pebble, PebbleOptions, RecordServer, isolated};
-use byway_tls::acme::ChallengeKind;
+use byway_tls::acme::{ChallengeKind, FailureKind, Status};
 
 use super::issuing::alone;
 use super::node::{Client, Node, run};
@@ -36,7 +36,19 @@ fn a_crash_after_any_request_of_an_order_is_continued() {
             client.cut_after(usize::MAX);
             let node = Node::start_with(client.clone(), state.path(), 0).await;
             node.want(wanted);
-            node.issued(&host).await;
+            let is_over = |status: &Status| {
+                status.last_failure.is_some() || status.validity.is_some() && !status.is_busy
+            };
+            if let Some((_, failure)) = node.until(&host, is_over).await.last_failure {
+                // The authority has looked for the answer while there was no node.
+                assert_eq!(
+                    failure.kind,
+                    FailureKind::Challenge,
+                    "{requests}: {failure:?}"
+                );
+                node.crash().await;
+                continue;
+            }
             let total = client.orders.load(Ordering::SeqCst);
             // Only what was not answered was asked for again.
             assert!(
