@@ -175,10 +175,11 @@ impl AccountHolder {
         Ok(opened)
     }
 
-    /// The authority does not know the account: the next call of [`Self::account`] makes another.
-    pub(crate) async fn forget(&self) {
+    /// The authority does not know this account: the next call of [`Self::account`] makes another,
+    /// unless an order beside this one has done so already.
+    pub(crate) async fn forget(&self, unknown: &Account) {
         let mut account = self.account.lock().await;
-        if account.take().is_some() {
+        if account.take_if(|kept| kept.id() == unknown.id()).is_some() {
             let _ = self.folder.forget_account();
         }
     }

@@ -156,7 +156,7 @@ impl Wanted<'_> {
                     directory = self.holder.authority.directory,
                     "the authority does not know the account; creating another"
                 );
-                self.holder.forget().await;
+                self.holder.forget(&account).await;
                 let account = self.holder.account().await?;
                 self.new_order(&account).await
             }
