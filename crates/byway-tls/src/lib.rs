@@ -31,6 +31,7 @@ pub use local_authority::{
 pub use on_demand::OnDemand;
 pub use pem::{CertificateFiles, FileError, MOST_FILE_BYTES, certificates, private_key};
 pub use provider::provider;
+pub use server::quic::H3;
 pub use server::{Accepted, HandshakeError, ServerOptions, Session, SetupError, TlsServer};
 pub use store::{CertificateStore, Change, Coverage, Entry, Provider, SourceId};
 pub use ticket::{EPOCH, MOST_TICKET_BYTES, SecretError, TicketSecret, Ticketer};

@@ -7,6 +7,7 @@
 
 mod error;
 mod hello;
+pub(crate) mod quic;
 mod session;
 
 use std::collections::HashMap;
@@ -14,8 +15,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use byway_dial::{AsIo, Stream, TlsVersion};
-use rustls::ServerConfig;
+use quinn::crypto::rustls::QuicServerConfig;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 use tokio_rustls::StartHandshake;
 
 pub use error::HandshakeError;
@@ -109,6 +111,7 @@ pub struct TlsServer {
 #[derive(Clone)]
 struct Policy {
     config: Arc<ServerConfig>,
+    quic: Arc<QuicServerConfig>,
     auth: Arc<ClientAuth>,
 }
 
@@ -132,6 +135,7 @@ impl TlsServer {
             }
             let policy = Policy {
                 config: Arc::new(config(options, auth, resolver())?),
+                quic: quic::quic_config(options, auth, resolver())?,
                 auth: Arc::clone(auth),
             };
             made.push(policy.clone());
@@ -250,16 +254,29 @@ fn config(
     auth: &ClientAuth,
     resolver: Arc<dyn ResolvesServerCert>,
 ) -> Result<ServerConfig, SetupError> {
-    let builder = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&session::and_newer(options.min_version))?;
+    let versions = session::and_newer(options.min_version);
+    let mut config = config_for(options, auth, resolver, &versions, &auth.ticket_policy())?;
+    config.alpn_protocols.clone_from(&options.alpn);
+    Ok(config)
+}
+
+/// Without application protocols. Tickets are those of `ticket_policy`.
+fn config_for(
+    options: &ServerOptions,
+    auth: &ClientAuth,
+    resolver: Arc<dyn ResolvesServerCert>,
+    versions: &[&'static SupportedProtocolVersion],
+    ticket_policy: &[u8],
+) -> Result<ServerConfig, SetupError> {
+    let builder =
+        ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions)?;
     let builder = match auth.verifier()? {
         None => builder.with_no_client_auth(),
         Some(verifier) => builder.with_client_cert_verifier(verifier),
     };
     let mut config = builder.with_cert_resolver(resolver);
-    config.alpn_protocols.clone_from(&options.alpn);
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.ticketer = Arc::new(Ticketer::new(&options.tickets, &auth.ticket_policy()));
+    config.ticketer = Arc::new(Ticketer::new(&options.tickets, ticket_policy));
     config.max_early_data_size = 0;
     Ok(config)
 }

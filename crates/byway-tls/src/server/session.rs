@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use byway_dial::TlsVersion;
+use rustls::pki_types::CertificateDer;
 use rustls::{HandshakeKind, ProtocolVersion, ServerConnection, SupportedProtocolVersion};
 
 use crate::certificate::Certificate;
@@ -54,6 +55,26 @@ impl Session {
                 .unwrap_or("unknown"),
             is_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
             client: chain.first().and_then(ClientIdentity::of).map(Box::new),
+            certificate,
+            auth,
+        }
+    }
+
+    /// Of a QUIC connection: quinn does not say which cipher suite and group were negotiated, nor
+    /// whether the session was resumed.
+    pub(super) fn of_quic(
+        server_name: Option<Box<str>>,
+        client: Option<&CertificateDer<'_>>,
+        certificate: Arc<Certificate>,
+        auth: Arc<ClientAuth>,
+    ) -> Self {
+        Self {
+            server_name,
+            version: TlsVersion::V1_3,
+            cipher: "unknown",
+            group: "unknown",
+            is_resumed: false,
+            client: client.and_then(ClientIdentity::of).map(Box::new),
             certificate,
             auth,
         }

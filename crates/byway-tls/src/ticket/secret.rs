@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use aws_lc_rs::rand;
 
 use crate::state_file;
@@ -101,6 +102,19 @@ impl TicketSecret {
         let bytes = <[u8; LENGTH]>::try_from(bytes);
         let bytes = bytes.map_err(|_| SecretError::Malformed(path.into()))?;
         Ok(Some(Self::from_bytes(bytes)))
+    }
+
+    /// A key for `purpose`, derived from the secret (HKDF-SHA256): another one for each purpose.
+    /// Equal in all processes with the secret.
+    ///
+    /// # Errors
+    /// [`SecretError::NoRandomness`] if the provider fails.
+    pub fn derive<const N: usize>(&self, purpose: &str) -> Result<[u8; N], SecretError> {
+        let prk = Salt::new(HKDF_SHA256, b"byway derived keys").extract(self.bytes());
+        let mut key = [0; N];
+        let expanded = super::expand(&prk, [b"", b"", purpose.as_bytes()], &mut key);
+        expanded.map_err(|_| SecretError::NoRandomness)?;
+        Ok(key)
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

@@ -102,3 +102,14 @@ fn the_secret_is_created_once_and_only_its_owner_reads_it() {
     let error = TicketSecret::read_or_create(&path).unwrap_err();
     assert!(matches!(error, SecretError::Malformed(_)), "{error}");
 }
+
+#[test]
+fn keys_for_other_purposes_differ_from_each_other_and_are_equal_in_each_process() {
+    let key = |secret: u8, purpose: &str| {
+        let derived = TicketSecret::from_bytes([secret; 32]).derive::<32>(purpose);
+        derived.unwrap()
+    };
+    assert_eq!(key(1, "a"), key(1, "a"));
+    assert_ne!(key(1, "a"), key(1, "b"));
+    assert_ne!(key(1, "a"), key(2, "a"));
+}
