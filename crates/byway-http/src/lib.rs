@@ -79,6 +79,7 @@ mod body;
 pub mod filter;
 pub mod h1;
 pub mod h2;
+pub mod h3;
 mod lazy_timer;
 pub mod reactor_tick;
 pub mod scratch;

@@ -45,7 +45,7 @@ impl KeptHead {
     }
 
     /// Its length, about.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.fields.len() + 1
     }
 
@@ -60,7 +60,7 @@ impl KeptHead {
     }
 
     /// Its fields, if it has no opening, as trailers have none.
-    pub(super) fn fields(&self) -> impl Iterator<Item = Field<'_>> {
+    pub(crate) fn fields(&self) -> impl Iterator<Item = Field<'_>> {
         KeptFields(&self.fields).map(|(name, value)| Field { name, value })
     }
 

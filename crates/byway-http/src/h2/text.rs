@@ -7,8 +7,8 @@ use crate::scratch::{Scratch, ScratchBytes};
 /// The head of a request: its text, and the index over it.
 #[derive(Debug)]
 pub struct RequestText {
-    pub(super) index: Scratch<RequestHead>,
-    pub(super) text: Scratch<ScratchBytes>,
+    pub(crate) index: Scratch<RequestHead>,
+    pub(crate) text: Scratch<ScratchBytes>,
 }
 
 /// The head of a response.
@@ -19,7 +19,7 @@ pub(super) struct ResponseText {
 }
 
 impl RequestText {
-    pub(super) fn take() -> Self {
+    pub(crate) fn take() -> Self {
         Self {
             index: Scratch::take(),
             text: Scratch::take(),
