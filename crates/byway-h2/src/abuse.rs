@@ -23,13 +23,11 @@
 //! | 1 KiB of data, in either direction | 1 |
 //! | a second | 100 |
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use byway_head::AbuseAccount;
 
 use crate::error::{ConnectionError, ErrorCode};
-
-const PER_EXCHANGE: u32 = 40;
-const BYTES_PER_POINT: usize = 1024;
-const PER_SECOND: u64 = 100;
 
 /// What the peer did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,23 +79,11 @@ impl Cost {
 
 /// The account of one connection.
 #[derive(Debug)]
-pub(crate) struct AbuseBudget {
-    points: u32,
-    full: u32,
-    /// Bytes of data that have not made a point yet.
-    bytes: usize,
-    /// Until when time has been counted.
-    counted: Instant,
-}
+pub(crate) struct AbuseBudget(AbuseAccount);
 
 impl AbuseBudget {
     pub(crate) fn new(full: u32, now: Instant) -> Self {
-        Self {
-            points: full,
-            full,
-            bytes: 0,
-            counted: now,
-        }
+        Self(AbuseAccount::new(full, now))
     }
 
     /// Takes points.
@@ -105,15 +91,9 @@ impl AbuseBudget {
     /// # Errors
     /// If too few are left.
     pub(crate) fn charge(&mut self, cost: Cost, now: Instant) -> Result<(), ConnectionError> {
-        if self.points < cost.points() {
-            self.count_time(now);
-        }
-        match self.points.checked_sub(cost.points()) {
-            Some(left) => {
-                self.points = left;
-                Ok(())
-            }
-            None => Err(ConnectionError::new(
+        match self.0.take(cost.points(), now) {
+            true => Ok(()),
+            false => Err(ConnectionError::new(
                 ErrorCode::ENHANCE_YOUR_CALM,
                 cost.reason(),
             )),
@@ -122,33 +102,19 @@ impl AbuseBudget {
 
     /// Adds points for an exchange that is complete.
     pub(crate) fn completed(&mut self) {
-        self.add(PER_EXCHANGE);
+        self.0.completed();
     }
 
     /// Adds points for data that has moved.
     pub(crate) fn moved(&mut self, bytes: usize) {
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.bytes >= BYTES_PER_POINT {
-            self.add(u32::try_from(self.bytes / BYTES_PER_POINT).unwrap_or(u32::MAX));
-            self.bytes %= BYTES_PER_POINT;
-        }
-    }
-
-    /// Points for the time since the last call. It is called only when points are short, so that a
-    /// peer has at most twice the size of the account at once.
-    fn count_time(&mut self, now: Instant) {
-        let seconds = now.saturating_duration_since(self.counted).as_secs();
-        self.counted += Duration::from_secs(seconds);
-        self.add(u32::try_from(seconds.saturating_mul(PER_SECOND)).unwrap_or(u32::MAX));
-    }
-
-    fn add(&mut self, points: u32) {
-        self.points = self.points.saturating_add(points).min(self.full);
+        self.0.moved(bytes);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn times(budget: &mut AbuseBudget, cost: Cost, now: Instant) -> usize {

@@ -6,13 +6,11 @@
 //! An exchange that is complete adds 40 points, 1 KiB of data 1, a second 100, up to
 //! [`Limits::abuse_budget`](crate::Limits::abuse_budget).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use byway_head::AbuseAccount;
 
 use crate::error::{ConnectionError, ErrorCode};
-
-const PER_EXCHANGE: u32 = 40;
-const BYTES_PER_POINT: usize = 1024;
-const PER_SECOND: u64 = 100;
 
 /// What the peer did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,26 +53,17 @@ impl Cost {
 
 /// The account of one connection.
 #[derive(Debug)]
-pub(crate) struct AbuseBudget {
-    points: u32,
-    full: u32,
-    /// Bytes of data that have not made a point yet.
-    bytes: usize,
-    /// Until when time has been counted.
-    counted: Instant,
-}
+pub(crate) struct AbuseBudget(AbuseAccount);
 
 impl AbuseBudget {
     pub(crate) fn new(full: u32, now: Instant) -> Self {
-        Self {
-            points: full,
-            full,
-            bytes: 0,
-            counted: now,
-        }
+        Self(AbuseAccount::new(full, now))
     }
 
     /// Takes points for something that happened `times` times.
+    ///
+    /// # Errors
+    /// If too few are left.
     pub(crate) fn charge(
         &mut self,
         cost: Cost,
@@ -82,41 +71,30 @@ impl AbuseBudget {
         now: Instant,
     ) -> Result<(), ConnectionError> {
         let times = u32::try_from(times).unwrap_or(u32::MAX);
-        let points = cost.points().saturating_mul(times);
-        if self.points < points {
-            let seconds = now.saturating_duration_since(self.counted).as_secs();
-            self.counted += Duration::from_secs(seconds);
-            self.add(u32::try_from(seconds.saturating_mul(PER_SECOND)).unwrap_or(u32::MAX));
-        }
-        let Some(left) = self.points.checked_sub(points) else {
-            return Err(ConnectionError::new(
+        match self.0.take(cost.points().saturating_mul(times), now) {
+            true => Ok(()),
+            false => Err(ConnectionError::new(
                 ErrorCode::EXCESSIVE_LOAD,
                 cost.reason(),
-            ));
-        };
-        self.points = left;
-        Ok(())
+            )),
+        }
     }
 
     /// Adds points for an exchange that is complete.
     pub(crate) fn completed(&mut self) {
-        self.add(PER_EXCHANGE);
+        self.0.completed();
     }
 
     /// Adds points for data that has moved.
     pub(crate) fn moved(&mut self, bytes: usize) {
-        self.bytes = self.bytes.saturating_add(bytes);
-        self.add(u32::try_from(self.bytes / BYTES_PER_POINT).unwrap_or(u32::MAX));
-        self.bytes %= BYTES_PER_POINT;
-    }
-
-    fn add(&mut self, points: u32) {
-        self.points = self.points.saturating_add(points).min(self.full);
+        self.0.moved(bytes);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -32,6 +32,7 @@
 //! # Ok::<(), byway_head::Malformed>(())
 //! ```
 
+mod abuse_account;
 mod block_writer;
 mod builder;
 mod error;
@@ -57,6 +58,7 @@ pub mod string_literal;
 mod target;
 mod trailer;
 
+pub use abuse_account::AbuseAccount;
 pub use block_writer::{BlockEncoder, BlockWriter};
 pub use builder::{RequestBuilder, ResponseBuilder, TrailersBuilder};
 pub use error::Malformed;
