@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use tokio::time::sleep;
 
-use super::{HTTP2, begin, client};
+use super::{HTTP1, begin, client};
 use crate::case::proxy_rows::ProxyRow;
 use crate::case::roles::Subject;
 use crate::case::rounds::{Sample, interleave, watch};
@@ -85,7 +85,8 @@ async fn measure(env: &RunEnvironment, question: &Question) -> Result<Section> {
     let load = Handshakes {
         origin: env.origin(),
         lanes: 16,
-        tls: client(env, question.groups, HTTP2)?,
+        // Over HTTP/2 a server would also send its settings.
+        tls: client(env, question.groups, HTTP1)?,
         resumed: question.resumed,
         window: env.window,
     };
