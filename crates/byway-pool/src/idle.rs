@@ -10,6 +10,10 @@
 //! one up twice. An origin has an *idle list* as long as it has a slot.
 
 mod upkeep;
+mod waiters;
+
+pub(crate) use self::waiters::IdleWaiter;
+use self::waiters::IdleWaiters;
 
 use crate::conn::{Conn, Key};
 use crate::event::Reason;
@@ -44,6 +48,8 @@ pub(crate) struct IdleStore<K: Key, C: Conn, S: Session> {
     /// Idle connections of all origins, least recently used first.
     by_age: List<Slot<K, C, S>, BY_AGE>,
     expiry: Expiry<Slot<K, C, S>>,
+    /// Those that take a connection before it becomes idle.
+    pub(crate) waiters: IdleWaiters<K, C, S>,
 }
 
 type SlotId<K, C, S> = Id<Slot<K, C, S>>;
@@ -96,6 +102,7 @@ impl<K: Key, C: Conn, S: Session> IdleStore<K, C, S> {
             slots: Slab::new(),
             by_age: List::default(),
             expiry: Expiry::new(),
+            waiters: IdleWaiters::default(),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::core::PoolCore;
 use crate::event::{Event, Reason, notify};
 use crate::hold::{Hold, Waiting};
 use crate::idle::Slot;
+use crate::next_idle::NextIdle;
 use crate::permits::{NewSession, OriginState, Ticket};
 use crate::pool::now;
 use crate::session::{NoSession, Session};
@@ -187,6 +188,20 @@ impl<K: Key, C: Conn, S: Session> OpenPermit<K, C, S> {
     /// As [`Lease::poll_recalled`], for a permit without a connection of the pool.
     pub fn poll_recalled(&mut self, cx: &Context<'_>, moved: Option<u64>) -> Poll<()> {
         self.permit.poll_recalled(cx, moved)
+    }
+
+    /// Waits for a connection of the origin that others of this shard release, while this permit
+    /// cannot be used for a dial: for an origin that refuses more connections than it has. A
+    /// connection that is idle now is returned at once; others go to those that wait in the order
+    /// in which they began, and before acquires and the idle list. The permit stays in use: drop it
+    /// when the wait has ended.
+    ///
+    /// Never resolves if no connection becomes idle: limit the wait. After the pool was closed or
+    /// drained none does. Cancel safe: dropped, it leaves its place, and what it was given goes to
+    /// the next one.
+    pub fn next_idle(&self) -> NextIdle<K, C, S> {
+        let shard = Arc::clone(&self.permit.card.shard);
+        NextIdle::new(shard, self.permit.key.clone(), self.permit.card.client)
     }
 
     /// The dial succeeded: the connection now belongs to the pool and is leased. Its lifetime

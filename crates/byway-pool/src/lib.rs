@@ -107,6 +107,8 @@
 //! - **No waiter is blocked without need.** Waiters of one origin are served in order; origins take
 //!   turns; an origin at its own limit does not block others; when the total is used up, an idle
 //!   connection of another origin is closed. The queue has a length limit and a time limit.
+//! - **A refused dial does not starve.** The holder of a permit whose dial the origin has refused can
+//!   wait for a connection that another request leaves ([`OpenPermit::next_idle`]), in order.
 //! - **A client cannot take an origin from the others.** With [`Pool::acquire_for`], a free permit
 //!   goes to the waiting [`Client`] that holds least, and a full queue is shared between clients.
 //!   A client that is alone may hold everything.
@@ -147,6 +149,7 @@ mod idle;
 mod lease;
 mod limits;
 mod list;
+mod next_idle;
 mod permits;
 mod pool;
 mod session;
@@ -167,6 +170,7 @@ pub use error::AcquireError;
 pub use event::{Event, Observer, Reason};
 pub use lease::{Detached, Lease, OpenPermit, Release};
 pub use limits::{InvalidLimits, Limits, QueueOrder, Scheduling};
+pub use next_idle::NextIdle;
 pub use pool::{Acquired, Pool};
 pub use session::{NoSession, Session};
 pub use session_guard::SessionGuard;

@@ -17,6 +17,7 @@ use crate::session::Session;
 use crate::sync::{Mutex, Padded};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 pub(crate) struct Shard<K: Key, C: Conn, S: Session> {
@@ -32,6 +33,8 @@ type Unfit<K, C, S> = Box<PooledConn<K, C, S>>;
 enum Put<K: Key, C: Conn, S: Session> {
     /// Kept; another one may have to be closed.
     Kept(Option<Box<PooledConn<K, C, S>>>),
+    /// Given to the holder of a permit that waits for one. Wake it.
+    Given(Waker),
     /// Acquires wait: offer it to them.
     Offered(Box<PooledConn<K, C, S>>),
     /// It is not kept.
@@ -96,7 +99,7 @@ impl<K: Key, C: Conn, S: Session> Shard<K, C, S> {
         }
     }
 
-    fn look_at(
+    pub(crate) fn look_at(
         &self,
         mut pooled: Box<PooledConn<K, C, S>>,
         client: Client,
@@ -149,12 +152,14 @@ impl<K: Key, C: Conn, S: Session> Shard<K, C, S> {
         }
     }
 
-    /// Hands it to a waiter, or else makes it idle.
+    /// Hands it to a waiter, or else makes it idle. One that holds a permit has waited for that
+    /// permit before, so it comes before those that wait for one.
     fn put(&self, mut pooled: Box<PooledConn<K, C, S>>) {
         let mut unneeded_by = 0;
         loop {
             pooled = match self.try_put(pooled, unneeded_by) {
                 Put::Kept(over) => return drop(over),
+                Put::Given(waker) => return waker.wake(),
                 Put::Refused(pooled) => return drop(pooled.closed_for(Reason::Evicted)),
                 Put::Offered(pooled) => pooled,
             };
@@ -195,6 +200,13 @@ impl<K: Key, C: Conn, S: Session> Shard<K, C, S> {
         let Some(slot) = pooled.slot() else {
             return Put::Refused(pooled);
         };
+        if !idle_store.shut && !idle_store.waiters.is_empty() {
+            // Its permit serves an acquire instead.
+            pooled = match idle_store.waiters.give(pooled) {
+                Ok(waker) => return Put::Given(waker),
+                Err(pooled) => pooled,
+            };
+        }
         let demand = self.core.demand();
         if idle_store.shut || (demand != 0 && demand != unneeded_by) {
             return Put::Offered(pooled);

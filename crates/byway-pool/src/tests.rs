@@ -8,6 +8,7 @@ mod endings;
 mod holes;
 mod life;
 mod multiplexed;
+mod next_idle;
 mod queue;
 mod session_ends;
 mod session_slots;

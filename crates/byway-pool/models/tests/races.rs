@@ -343,3 +343,39 @@ fn a_connection_released_while_its_origin_is_evicted_is_closed() {
         );
     });
 }
+
+#[test]
+fn a_connection_released_while_the_holder_of_a_permit_starts_to_wait_goes_to_it() {
+    model_of(Limits::capped(2, 2), |net, world| {
+        let busy = world.lease(block_on(net.acquire(&1)));
+        let Ok(Acquired::Open(refused)) = block_on(net.acquire(&1)) else {
+            panic!("both are in use or free")
+        };
+        let waiter = thread::spawn(move || block_on(refused.next_idle()).release(KEEP));
+        busy.release(KEEP);
+        waiter.join().unwrap();
+    });
+}
+
+#[test]
+fn a_connection_given_to_a_wait_that_is_cancelled_goes_to_the_next_one() {
+    model_of(Limits::capped(3, 3), |net, world| {
+        let busy = world.lease(block_on(net.acquire(&1)));
+        let permit = || match block_on(net.acquire(&1)) {
+            Ok(Acquired::Open(permit)) => permit,
+            _ => panic!("none is idle, and permits are free"),
+        };
+        let (first, second) = (permit(), permit());
+        let canceller = thread::spawn(move || {
+            let mut next = pin!(first.next_idle());
+            let mut cx = Context::from_waker(Waker::noop());
+            if let Poll::Ready(lease) = next.as_mut().poll(&mut cx) {
+                lease.release(KEEP);
+            }
+        });
+        let waiter = thread::spawn(move || block_on(second.next_idle()).release(KEEP));
+        busy.release(KEEP);
+        canceller.join().unwrap();
+        waiter.join().unwrap();
+    });
+}

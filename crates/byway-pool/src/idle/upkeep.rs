@@ -120,11 +120,16 @@ impl<K: Key, C: Conn, S: Session> Slot<K, C, S> {
 impl<K: Key, C: Conn, S: Session> IdleStore<K, C, S> {
     /// Checks this shard from scratch, and adds its counts to `slots` and `idle`.
     pub(crate) fn audit(&self, slots: &mut HashMap<K, usize>, idle: &mut HashMap<K, usize>) {
+        self.waiters.audit();
         let (mut slot_count, mut kept) = (0, 0);
         for (key, id) in &self.index {
             let origin = &self.idle_store[*id];
             assert!(origin.slots > 0, "an empty origin was kept");
             assert!(origin.idle.len() <= self.max_idle_per_origin);
+            assert!(
+                origin.idle.is_empty() || !self.waiters.waits_for(key),
+                "an idle connection was kept from a waiter"
+            );
             let rested = origin
                 .rested
                 .is_none_or(|rested| origin.idle.ids(&self.slots).any(|idle| idle == rested));
