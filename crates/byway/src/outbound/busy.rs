@@ -6,18 +6,23 @@
 //!        room at the far side: a service that answers early may still be reading from one, and idle
 //!        ones end by themselves after a few seconds.
 //!
-//! The far side does not report when it has room, so the open is tried again. A visitor of an
-//! exposed service has a place among those that wait for its agent meanwhile. A tunnel ends its
-//! wait with its client; a request has one of the pool's permits, which the pool may recall for
-//! another client.
+//! The far side does not report when it has room, so the open is tried again: by the oldest of the
+//! opens of one client that wait for it ([`busy_queue`](super::busy_queue)), so that none of them
+//! starves. A request does not need the stream that it waits for if another request leaves one
+//! ([`OpenPermit::next_idle`]). A visitor of an exposed service has a place among those that wait
+//! for its agent meanwhile. A tunnel ends its wait with its client; a request has one of the pool's
+//! permits, which the pool may recall for another client.
 
 use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use byway_dial::Dialled;
-use byway_pool::{Client, OpenPermit};
-use tokio::time::Instant;
+use byway_pool::{Client, Lease, NextIdle, OpenPermit};
+use tokio::time::{Instant, timeout};
 
+use super::busy_queue::{BusyPlace, FarSide};
 use super::pooled::PoolKey;
 use super::upstream_conn::UpstreamConn;
 use super::{Engine, open_once};
@@ -27,7 +32,7 @@ use crate::route::{Allowed, Outbound};
 /// The first pause. Each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// The longest pause.
+/// The longest pause, and how long the others of a queue wait for the answer to its oldest open.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Whether the far side of a link has refused a stream because of a limit of its own.
@@ -35,40 +40,191 @@ pub fn is_busy(fault: &Fault) -> bool {
     matches!(fault.reason, Reason::FarSideBusy | Reason::FarSideShare)
 }
 
-/// The pauses of one client between its tries.
-#[derive(Debug)]
-pub(super) struct BusyWait {
-    deadline: Instant,
-    patience: Duration,
-    pause: Duration,
+/// One open that may have to wait.
+pub(super) struct BusyWait<'e> {
+    engine: &'e Engine,
+    allowed: &'e Allowed,
+    client: Client,
+    pauses: Pauses,
+    place: Option<BusyPlace<'e>>,
 }
 
-impl BusyWait {
+/// The pauses between its tries.
+#[derive(Debug)]
+struct Pauses {
+    deadline: Instant,
+    patience: Duration,
+    next: Duration,
+}
+
+impl Pauses {
     /// For a client that waits for at most `patience` from now.
-    pub(super) fn new(patience: Duration) -> Self {
+    fn new(patience: Duration) -> Self {
         Self {
             deadline: Instant::now() + patience,
             patience,
-            pause: FIRST_PAUSE,
+            next: FIRST_PAUSE,
         }
     }
 
-    /// How long to wait before the next try, of which the last one is at the deadline.
+    /// The time until the last try.
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// How long to wait before the next try, of which the last one is at the deadline. Without the
+    /// turn there is no other one.
     ///
     /// # Errors
     /// The same fault if it is final: it has another reason, or the time is over.
-    pub(super) fn after(&mut self, fault: Fault) -> Result<Duration, Fault> {
+    fn after(&mut self, fault: Fault, has_turn: bool) -> Result<Duration, Fault> {
         if !is_busy(&fault) {
             return Err(fault);
         }
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let left = self.left();
         if left.is_zero() {
             return Err(fault.retry_after(self.patience));
         }
-        let pause = self.pause.min(left);
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        if !has_turn {
+            return Ok(left);
+        }
+        let pause = self.next.min(left);
+        self.next = (self.next * 2).min(LONGEST_PAUSE);
         Ok(pause)
     }
+}
+
+impl<'e> BusyWait<'e> {
+    /// For an open of `client` that waits for at most `patience` from now.
+    pub(super) fn new(
+        engine: &'e Engine,
+        allowed: &'e Allowed,
+        client: Client,
+        patience: Duration,
+    ) -> Self {
+        Self {
+            engine,
+            allowed,
+            client,
+            pauses: Pauses::new(patience),
+            place: None,
+        }
+    }
+
+    /// How long to wait before the open is tried, for the first time or after the fault `refused`;
+    /// `None` to try it now.
+    ///
+    /// # Errors
+    /// The same fault if it is final.
+    pub(super) fn before_try(&mut self, refused: Option<Fault>) -> Result<Option<Duration>, Fault> {
+        let queues = &self.engine.busy;
+        let Some(fault) = refused else {
+            self.place = FarSide::of(self.allowed)
+                .and_then(|far_side| queues.enter_if_waiting(&far_side, self.client));
+            return Ok(self.place.as_ref().map(|_| self.pauses.left()));
+        };
+        if is_busy(&fault) {
+            match &self.place {
+                Some(place) => place.step_back(),
+                None => {
+                    self.place = FarSide::of(self.allowed)
+                        .map(|far_side| queues.enter(&far_side, self.client));
+                }
+            }
+        }
+        let has_turn = self.place.as_ref().is_none_or(BusyPlace::has_turn);
+        self.pauses.after(fault, has_turn).map(Some)
+    }
+
+    /// Waits for `pause`, or until it is its turn; for a service in a place of the client.
+    ///
+    /// # Errors
+    /// 503 if there is no such place, or another client gets it.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(super) async fn pause(&self, pause: Duration) -> Result<(), Fault> {
+        let paused = async {
+            match self.allowed.outbound() {
+                Outbound::Service(name) => {
+                    let settings = self.engine.live.peek().link.clone();
+                    let services = self.engine.link_table.services();
+                    services.pause(name, self.client, &settings, pause).await
+                }
+                _ => {
+                    tokio::time::sleep(pause).await;
+                    Ok(())
+                }
+            }
+        };
+        match self.place.as_ref().filter(|place| !place.has_turn()) {
+            None => paused.await,
+            Some(place) => tokio::select! {
+                biased;
+                () = place.turn() => Ok(()),
+                paused = paused => paused,
+            },
+        }
+    }
+
+    /// As [`BusyWait::pause`], with a permit of the pool.
+    ///
+    /// # Errors
+    /// Also [`Reason::ClientShare`], when the permit is needed for another client.
+    pub(super) async fn pause_with(
+        &self,
+        permit: &mut OpenPermit<PoolKey, UpstreamConn>,
+        pause: Duration,
+    ) -> Result<(), Fault> {
+        let waited = tokio::select! {
+            waited = self.pause(pause) => waited,
+            () = poll_fn(|cx| permit.poll_recalled(cx, Some(0))) => return Err(recalled()),
+        };
+        // It waits for the far side again.
+        let _ = poll_fn(|cx| Poll::Ready(permit.poll_recalled(cx, None))).await;
+        waited
+    }
+
+    /// Runs one try. If its answer takes long, the next of the queue has its turn.
+    ///
+    /// # Cancel safety
+    /// As safe as `open`.
+    pub(super) async fn run<T>(&self, open: impl Future<Output = T>) -> T {
+        let Some(place) = &self.place else {
+            return open.await;
+        };
+        let mut open = pin!(open);
+        match timeout(LONGEST_PAUSE, &mut open).await {
+            Ok(opened) => opened,
+            Err(_) => {
+                place.step_aside();
+                open.await
+            }
+        }
+    }
+}
+
+/// A connection of the pool that became idle, if the open may use one.
+pub(super) type MayReuse = Option<NextIdle<PoolKey, UpstreamConn>>;
+
+/// What `work` results in, or a connection that became idle before.
+///
+/// # Cancel safety
+/// As safe as `work`.
+pub(super) async fn or_reuse<T>(
+    reuse: &mut MayReuse,
+    work: impl Future<Output = T>,
+) -> Result<T, Lease<PoolKey, UpstreamConn>> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if let Some(next) = reuse
+            && let Poll::Ready(lease) = Pin::new(next).poll(cx)
+        {
+            return Poll::Ready(Err(lease));
+        }
+        work.as_mut().poll(cx).map(Ok)
+    })
+    .await
 }
 
 /// Opens a tunnel.
@@ -83,14 +239,16 @@ pub(super) async fn open_tunnel(
     allowed: &Allowed,
     client: Client,
 ) -> Result<Dialled, Fault> {
-    let mut waiting = BusyWait::new(tunnel_patience(engine, allowed));
+    let mut waiting = BusyWait::new(engine, allowed, client, tunnel_patience(engine, allowed));
+    let mut refused = None;
     loop {
-        let fault = match open_once(engine, allowed, client).await {
+        if let Some(pause) = waiting.before_try(refused.take())? {
+            waiting.pause(pause).await?;
+        }
+        match waiting.run(open_once(engine, allowed, client)).await {
             Ok(dialled) => return Ok(dialled),
-            Err(fault) => fault,
-        };
-        let pause = waiting.after(fault)?;
-        wait(engine, allowed, client, pause).await?;
+            Err(fault) => refused = Some(fault),
+        }
     }
 }
 
@@ -104,53 +262,10 @@ fn tunnel_patience(engine: &Engine, allowed: &Allowed) -> Duration {
     }
 }
 
-/// Waits after `fault` before a connection of `origin` is tried again.
-///
-/// # Errors
-/// The same fault if it is final; [`Reason::ClientShare`] when the permit or the place is needed
-/// for another client.
-pub(super) async fn before_next_dial(
-    engine: &Engine,
-    allowed: &Allowed,
-    permit: &mut OpenPermit<PoolKey, UpstreamConn>,
-    client: Client,
-    waiting: &mut BusyWait,
-    fault: Fault,
-) -> Result<(), Fault> {
-    let pause = waiting.after(fault)?;
-    let waited = tokio::select! {
-        waited = wait(engine, allowed, client, pause) => waited,
-        () = poll_fn(|cx| permit.poll_recalled(cx, Some(0))) => return Err(recalled()),
-    };
-    // It waits for the far side again.
-    let _ = poll_fn(|cx| std::task::Poll::Ready(permit.poll_recalled(cx, None))).await;
-    waited
-}
-
 fn recalled() -> Fault {
     let detail = "other clients wait for a connection, and this client held more than its share of them while the far \
                   side of the link was busy";
     Fault::new(Who::Us, Reason::ClientShare, detail)
-}
-
-/// Waits for `pause`, for a service in a place of `client`.
-async fn wait(
-    engine: &Engine,
-    allowed: &Allowed,
-    client: Client,
-    pause: Duration,
-) -> Result<(), Fault> {
-    match allowed.outbound() {
-        Outbound::Service(name) => {
-            let settings = engine.live.peek().link.clone();
-            let services = engine.link_table.services();
-            services.pause(name, client, &settings, pause).await
-        }
-        _ => {
-            tokio::time::sleep(pause).await;
-            Ok(())
-        }
-    }
 }
 
 #[cfg(test)]
@@ -163,10 +278,10 @@ mod tests {
 
     /// Waits until the fault is final; returns it, the number of tries and the time.
     async fn try_until_final(patience: Duration, reason: Reason) -> (Fault, u32, Duration) {
-        let (start, mut waiting, mut tries) = (Instant::now(), BusyWait::new(patience), 0);
+        let (start, mut waiting, mut tries) = (Instant::now(), Pauses::new(patience), 0);
         loop {
             tries += 1;
-            match waiting.after(busy(reason)) {
+            match waiting.after(busy(reason), true) {
                 Ok(pause) => tokio::time::sleep(pause).await,
                 Err(fault) => return (fault, tries, start.elapsed()),
             }

@@ -114,9 +114,9 @@ pub async fn lease(
     };
     let origin = PoolKey::Upstream(Arc::clone(&upstream.id));
     timing.upstream = Some(Arc::clone(&upstream.id));
-    let open = |permit| async {
+    let open = |permit: PoolPermit| async {
         let dialled = open_upstream(engine, upstream, allowed).await?;
-        Ok((permit, UpstreamConn::new(dialled.stream)))
+        Ok(permit.install(UpstreamConn::new(dialled.stream)))
     };
     let (lease, slot) = lease_from(engine, pool, &origin, want, timing, |permit| {
         Box::pin(open(permit))
@@ -191,16 +191,26 @@ pub async fn lease_single(
             ..UpstreamConn::new(opened.dialled.stream)
         })
     };
-    let open = |mut permit| async move {
-        let mut waiting = BusyWait::new(engine.live.peek().pool.queue_wait);
+    let reuses = want.fresh == Freshness::Any;
+    let open = |mut permit: PoolPermit| async move {
+        let patience = engine.live.peek().pool.queue_wait;
+        let mut waiting = BusyWait::new(engine, allowed, client, patience);
+        let (mut refused, mut reuse) = (None, None);
         loop {
-            match open().await {
-                Ok(opened) => return Ok((permit, opened)),
-                Err(fault) => {
-                    let permit = &mut permit;
-                    busy::before_next_dial(engine, allowed, permit, client, &mut waiting, fault)
-                        .await?;
+            if let Some(pause) = waiting.before_try(refused.take())? {
+                if reuses {
+                    reuse.get_or_insert_with(|| permit.next_idle());
                 }
+                let paused = waiting.pause_with(&mut permit, pause);
+                match busy::or_reuse(&mut reuse, paused).await {
+                    Ok(paused) => paused?,
+                    Err(lease) => return Ok(lease),
+                }
+            }
+            match busy::or_reuse(&mut reuse, waiting.run(open())).await {
+                Ok(Ok(opened)) => return Ok(permit.install(opened)),
+                Ok(Err(fault)) => refused = Some(fault),
+                Err(lease) => return Ok(lease),
             }
         }
     };
@@ -221,7 +231,7 @@ type PoolPermit = OpenPermit<PoolKey, UpstreamConn>;
 /// A dial in progress, with its permit. Boxed: most requests need none, and their futures stay
 /// small.
 type Dialling<'a> =
-    Pin<Box<dyn Future<Output = Result<(PoolPermit, UpstreamConn), Fault>> + Send + 'a>>;
+    Pin<Box<dyn Future<Output = Result<Lease<PoolKey, UpstreamConn>, Fault>> + Send + 'a>>;
 
 async fn lease_from<'a>(
     engine: &Engine,
@@ -239,19 +249,20 @@ async fn lease_from<'a>(
         Freshness::Any => pool.acquire_for(origin, want.client).await,
         Freshness::New => pool.acquire_fresh_for(origin, want.client).await,
     };
-    match acquired.map_err(|error| limit_reached(engine, origin, &error))? {
-        Acquired::Lease(mut lease) => {
-            // Another client may have opened it.
-            lease.stream().count_for(want.client.number());
-            Ok((lease, slot))
-        }
+    let mut lease = match acquired.map_err(|error| limit_reached(engine, origin, &error))? {
+        Acquired::Lease(lease) => lease,
         Acquired::Open(permit) => {
             timing.enter(Phase::Connect);
-            let (permit, opened) = open(permit).await?;
+            let lease = open(permit).await?;
             timing.enter(Phase::Queue);
-            Ok((permit.install(opened), slot))
+            lease
         }
+    };
+    if lease.reused() {
+        // Another client may have opened it.
+        lease.stream().count_for(want.client.number());
     }
+    Ok((lease, slot))
 }
 
 async fn open_upstream(

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use byway_testkit::{Launch, Origin, Program, Visitor};
 
@@ -79,6 +80,38 @@ fn a_visitor_was_refused_at_once_though_a_descriptor_of_the_agent_became_free_a_
         drop(held);
         assert_eq!(late.response().text(), "app");
     }
+}
+
+#[test]
+fn requests_above_the_share_of_their_visitor_starved_beside_others_of_it_that_went_on() {
+    const CLIENTS: usize = 80;
+    const ROUNDS: usize = 20;
+    let (server, origin) = (Server::start(), Origin::named("app"));
+    let target = origin.address().to_string();
+    let (agent, _) = small_agent(&server, &["http", &target, "--name", "app"]);
+    let address = server.http();
+    // Each goes on until all have had their rounds, so that no connection to the agent is given up
+    // before.
+    let (unfinished, failed) = (AtomicUsize::new(CLIENTS), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let mut visitor = Visitor::connect(address);
+                let mut rounds = 0;
+                while unfinished.load(Relaxed) > 0 && !failed.load(Relaxed) {
+                    visitor.send("GET / HTTP/1.1\r\nHost: app.t.localhost\r\n\r\n");
+                    let answer = visitor.response();
+                    failed.fetch_or(answer.status() != 200, Relaxed);
+                    assert_eq!((answer.status(), answer.text()), (200, "app".into()));
+                    rounds += 1;
+                    if rounds == ROUNDS {
+                        unfinished.fetch_sub(1, Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    agent.wait_for_log("are in use by one client of it");
 }
 
 #[test]
