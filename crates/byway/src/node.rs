@@ -20,6 +20,7 @@ use crate::config::{
 use crate::inbound::admission::Admission;
 use crate::inbound::bind::{self, BindError, Bound, Socket, SocketFile};
 use crate::inbound::context::NodeContext;
+use crate::inbound::http3_listener;
 use crate::inbound::link::serve_udp;
 use crate::inbound::listener::{ListenerContext, ListenerGroup};
 use crate::inbound::public_ports::OpenPorts;
@@ -324,6 +325,15 @@ impl Node {
                     "quic listener",
                     serve_udp(quic.take(), *udp, Arc::clone(context)),
                 );
+            }
+            let transport = &frontend.transport;
+            if let (true, Bind::Tcp(udp), Some(context)) = (
+                http3_listener::is_wanted(&self.live().peek(), &frontend.role, transport),
+                &*address,
+                contexts.first(),
+            ) {
+                let scope = context.connection_context.scope.clone();
+                scope.spawn("http3 port", http3_listener::serve(*udp, contexts.clone()));
             }
             let name = Arc::clone(&frontend.name);
             match sockets {

@@ -405,6 +405,7 @@ impl<'a> Attempt<'a> {
                 .exchange
                 .forwarded
                 .map_or(0, |about| about.hsts_seconds),
+            alt_svc: self.exchange.forwarded.and_then(|about| about.alt_svc),
         };
         downstream
             .write_head(sent_as, |out| {

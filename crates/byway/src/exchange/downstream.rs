@@ -13,6 +13,7 @@ use byway_h1::HeadWriter;
 use byway_head::{Framed, Limits, Malformed};
 use byway_http::h1::{Conn, H1Reading, H1Sink, H1Source, H1Writing, Mark};
 use byway_http::h2::H2Stream;
+use byway_http::h3::H3Stream;
 use byway_http::{BodyError, Sink};
 use byway_relay::Outflow;
 
@@ -27,6 +28,8 @@ pub enum Downstream<'a> {
     H1(H1Downstream<'a>),
     /// A stream of HTTP/2.
     H2(&'a mut H2Stream),
+    /// A stream of HTTP/3.
+    H3(&'a mut H3Stream),
     /// A stream in a test.
     #[cfg(test)]
     Double(Box<super::double::DoubleStream>),
@@ -74,6 +77,12 @@ impl<'a> Downstream<'a> {
         Self::H2(stream)
     }
 
+    /// A stream of HTTP/3. What it receives is the body of a request, which is framed like this.
+    pub fn h3(stream: &'a mut H3Stream, framed: Framed) -> Self {
+        stream.expect(framed);
+        Self::H3(stream)
+    }
+
     /// Reads until this many bytes of the body have arrived. Fails if the client closes before.
     pub fn poll_gathered(
         &mut self,
@@ -101,7 +110,8 @@ impl<'a> Downstream<'a> {
         by_version!(self.poll_broken(cx), h1 => h1.conn.stream().poll_broken(cx))
     }
 
-    /// Sends everything through `outflow` (spilled and shaped) from now on, unless there is one.
+    /// Sends everything through `outflow` (spilled and shaped) from now on, unless there is one. Only
+    /// an egress has outflows, and it does not speak HTTP/3.
     pub fn send_through(&mut self, outflow: impl FnOnce() -> Option<Outflow>) {
         by_version!(self.send_through(outflow), h1 => {
             if !h1.conn.has_outflow()
@@ -109,12 +119,12 @@ impl<'a> Downstream<'a> {
             {
                 h1.conn.send_through(outflow);
             }
-        }, stream => stream.send_through(outflow))
+        }, stream => stream.send_through(outflow), _ => debug_assert!(outflow().is_none()))
     }
 
     /// Whether it sends through an outflow.
     pub fn has_outflow(&self) -> bool {
-        by_version!(self.has_outflow(), h1 => h1.conn.has_outflow())
+        by_version!(self.has_outflow(), h1 => h1.conn.has_outflow(), stream => stream.has_outflow(), _ => false)
     }
 
     /// Queues the head that `write` writes, or nothing of it if that fails. A body framed like this
@@ -131,7 +141,7 @@ impl<'a> Downstream<'a> {
             h1.response.begin(framed);
             h1.conn
                 .try_queue(|out| write(&mut Head::H1(HeadWriter(out))))
-        }, stream => stream.write_head(|head| write(&mut Head::H2(head))))
+        }, stream => stream.write_head(|head| write(&mut Head::H2(head))), stream => stream.write_head(|head| write(&mut Head::H3(head))))
     }
 
     /// Queues a whole body.
@@ -195,7 +205,12 @@ impl<'a> Downstream<'a> {
 
     /// Bytes that have left the process: an outflow may still hold what it has taken.
     pub fn left_bytes(&self) -> u64 {
-        by_version!(self.left_bytes(), h1 => h1.conn.left_bytes())
+        by_version!(
+            self.left_bytes(),
+            h1 => h1.conn.left_bytes(),
+            stream => stream.left_bytes(),
+            stream => stream.sent_bytes()
+        )
     }
 
     /// Sends everything that is queued, through the outflow to its end if there is one. Cancel safe.

@@ -21,6 +21,7 @@ use super::{date, max_forwards, websocket};
 pub const PSEUDONYM: &str = "byway";
 
 const HSTS: &str = "Strict-Transport-Security";
+const ALT_SVC: &str = "Alt-Svc";
 
 /// An address as text, written once per connection.
 #[derive(Clone, Copy)]
@@ -78,6 +79,8 @@ pub struct Forwarded<'a> {
     pub is_tls: bool,
     /// What the response says in Strict-Transport-Security; 0 for nothing.
     pub hsts_seconds: u32,
+    /// What the response says in Alt-Svc, if this edge speaks HTTP/3.
+    pub alt_svc: Option<&'a str>,
 }
 
 /// How a request is passed on.
@@ -188,7 +191,7 @@ fn forwarding_fields(
 }
 
 /// How a response is passed on.
-pub struct ResponseRules {
+pub struct ResponseRules<'a> {
     /// How its body is framed downstream.
     pub framed: Framed,
     /// Whether the downstream connection closes after it.
@@ -199,6 +202,8 @@ pub struct ResponseRules {
     pub length_describes: bool,
     /// The lifetime in Strict-Transport-Security, if the upstream sends none; 0 for nothing.
     pub hsts_seconds: u32,
+    /// What it says in Alt-Svc, if the upstream sends none.
+    pub alt_svc: Option<&'a str>,
 }
 
 /// A body of unknown length is chunked for HTTP/1.1 (streams of later versions frame it
@@ -232,7 +237,7 @@ fn of_size(bytes: Option<u64>) -> Framed {
 pub fn forward_response(
     out: &mut impl HeadOut,
     response: &Response<'_>,
-    rules: &ResponseRules,
+    rules: &ResponseRules<'_>,
 ) -> Result<(), Malformed> {
     out.response(response.status(), response.reason())?;
     end_to_end_fields(out, response)?;
@@ -243,6 +248,9 @@ pub fn forward_response(
     if rules.hsts_seconds > 0 && response.field(HSTS).is_none() {
         let value = format!("max-age={}", rules.hsts_seconds);
         out.field(HSTS.as_bytes(), value.as_bytes())?;
+    }
+    if let Some(value) = rules.alt_svc.filter(|_| response.field(ALT_SVC).is_none()) {
+        out.field(ALT_SVC.as_bytes(), value.as_bytes())?;
     }
     write_via(out, response.version())?;
     match (rules.framed, rules.length_describes) {

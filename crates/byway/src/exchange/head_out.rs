@@ -10,6 +10,8 @@ pub enum Head<'a> {
     H1(HeadWriter<'a>),
     /// HTTP/2.
     H2(&'a mut KeptHead),
+    /// HTTP/3.
+    H3(&'a mut KeptHead),
     /// A stream in a test.
     #[cfg(test)]
     Double(super::double::DoubleHead<'a>),

@@ -5,7 +5,8 @@
 //! Never: decides.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use byway_dial::Stream;
 use byway_http::filter::MakeFilter;
@@ -86,6 +87,8 @@ pub struct ConnectionContext {
     pub worker_stats: Arc<WorkerStats>,
     /// HTTP connections to upstreams, this worker's part of them.
     pub pool: Pool<PoolKey, UpstreamConn>,
+    /// What its responses say about HTTP/3.
+    pub http3: Arc<Http3Offer>,
     /// Makes what changes the bodies of its responses. No route can name a filter yet.
     pub response_filter: Option<MakeFilter>,
 }
@@ -107,6 +110,7 @@ impl ConnectionContext {
             worker_stats: node.engine.telemetry.stats_of(worker),
             pool: node.engine.pool.shard(worker),
             response_filter: None,
+            http3: Arc::default(),
             node: Arc::clone(node),
         }
     }
@@ -130,6 +134,36 @@ impl ConnectionContext {
     /// such listener, or has another role for it.
     pub fn plan(&self) -> Option<(Arc<Plan>, Arc<FrontendPlan>)> {
         self.live().frontend(&self.settings)
+    }
+}
+
+/// Whether the listener of a connection speaks HTTP/3, too. Its workers share one.
+#[derive(Debug, Default)]
+pub struct Http3Offer {
+    is_offered: AtomicBool,
+    alt_svc: OnceLock<Box<str>>,
+}
+
+impl Http3Offer {
+    /// It does, on this UDP port. Clients may rely on it for a day, as without `ma` (RFC 7838
+    /// section 3.1).
+    pub fn offer(&self, port: u16) {
+        self.alt_svc
+            .get_or_init(|| format!("h3=\":{port}\"; ma=86400").into());
+        self.is_offered.store(true, Relaxed);
+    }
+
+    /// It does not any more.
+    pub fn withdraw(&self) {
+        self.is_offered.store(false, Relaxed);
+    }
+
+    /// What responses say in Alt-Svc.
+    pub fn alt_svc(&self) -> Option<&str> {
+        match self.is_offered.load(Relaxed) {
+            true => self.alt_svc.get().map(|value| &**value),
+            false => None,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use super::admission::Admit;
 use super::bind::Socket;
-use super::context::{Accepted, ConnectionContext, ConnectionInfo, NodeContext};
+use super::context::{Accepted, ConnectionContext, ConnectionInfo, Http3Offer, NodeContext};
 use super::dispatch::dispatch;
 use super::ip_limit::{IpLimit, IpPermit};
 use super::worker_balance::{OpenConnection, WorkerBalance};
@@ -43,12 +43,13 @@ impl ListenerContext {
         address: &Arc<Bind>,
         admit: &Admit,
     ) -> Vec<Arc<Self>> {
-        let ip_limit = IpLimit::default();
+        let (ip_limit, http3) = (IpLimit::default(), Arc::new(Http3Offer::default()));
         let scopes = node.scopes.iter().enumerate();
         let contexts = scopes.map(|(worker, scope)| {
             let (settings, address) = (settings.clone(), Arc::clone(address));
-            let connection_context =
+            let mut connection_context =
                 ConnectionContext::new(node, settings, address, worker, scope.child());
+            connection_context.http3 = Arc::clone(&http3);
             Arc::new(Self {
                 connection_context: Arc::new(connection_context),
                 admit: admit.clone(),
@@ -94,6 +95,22 @@ impl ListenerContext {
                 descriptors,
             } => listener.acquire().await.is_ok() && node.acquire_many(*descriptors).await.is_ok(),
             Admit::WhenWelcomed { .. } => true,
+        }
+    }
+
+    /// The permits of one more connection, if they are free now.
+    pub fn try_permits(&self) -> Option<[OwnedSemaphorePermit; 2]> {
+        match &self.admit {
+            Admit::WhenAccepted {
+                listener,
+                node,
+                descriptors,
+            } => {
+                let listener = Arc::clone(listener).try_acquire_owned().ok()?;
+                let node = Arc::clone(node).try_acquire_many_owned(*descriptors).ok()?;
+                Some([listener, node])
+            }
+            Admit::WhenWelcomed { .. } => None,
         }
     }
 

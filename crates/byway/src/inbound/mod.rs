@@ -4,7 +4,8 @@
 //! role of the listener: `http` (edge), `mixed` (egress: `socks` or `http` by its first byte),
 //! `tcp` (forward, exposed service), `link` or `metrics_listener`. `context` is what a connection may use.
 //! `connect` is the CONNECT method, `credentials` authenticates users of an egress, `tunnel` starts
-//! every relay, `tunnel_log` records them. `tls` is the handshake in front of `http` and `mixed`.
+//! every relay, `tunnel_log` records them. `tls` is the handshake in front of `http` and `mixed`,
+//! `http3_listener` the UDP port beside it.
 //!
 //! `admission` bounds what all listeners accept together, with `quota`, `dial_permits`,
 //! `link_permits` and `pending_links`; `ip_limit` bounds an address, `worker_balance` selects the
@@ -18,6 +19,7 @@ pub mod credentials;
 pub mod dial_permits;
 pub mod dispatch;
 pub mod http;
+pub mod http3_listener;
 pub mod ip_limit;
 pub mod link;
 pub mod link_permits;

@@ -149,6 +149,14 @@ counters! {
         http2_connections: "byway_http2_connections_total",
         /// Connections closed since the client broke the rules of HTTP/2, or cost too much.
         http2_errors: "byway_http2_errors_total",
+        /// Connections on which HTTP/3 was spoken.
+        http3_connections: "byway_http3_connections_total",
+        /// Connections closed since the client broke the rules of HTTP/3, or cost too much.
+        http3_errors: "byway_http3_errors_total",
+        /// Handshakes of QUIC refused: no connection permit was free.
+        quic_refused: "byway_quic_refused_total",
+        /// Handshakes of QUIC whose client had to prove its address first, as many were under way.
+        quic_retries: "byway_quic_retries_total",
         /// Malformed responses.
         malformed_responses: "byway_malformed_responses_total",
         /// Malformed SOCKS handshakes, and first bytes of an unknown protocol.

@@ -23,6 +23,8 @@ pub struct LogLimits {
     pub malformed_requests: LogLimit,
     /// Connections closed for an error of HTTP/2.
     pub http2_errors: LogLimit,
+    /// HTTP/3 connections whose client broke the rules.
+    pub http3_errors: LogLimit,
     /// SOCKS handshakes that cannot be parsed, and first bytes of an unknown protocol.
     pub malformed_handshakes: LogLimit,
     /// Connections refused because their peer has too many.
@@ -65,6 +67,7 @@ impl Default for LogLimits {
             faults,
             malformed_requests: LogLimit::default(),
             http2_errors: LogLimit::default(),
+            http3_errors: LogLimit::default(),
             malformed_handshakes: LogLimit::default(),
             refused_per_peer: LogLimit::default(),
             accept_errors: LogLimit::default(),

@@ -7,6 +7,7 @@
 pub mod authorities;
 mod authority_client;
 mod metrics;
+pub mod quic;
 mod upstream;
 
 use std::collections::HashSet;

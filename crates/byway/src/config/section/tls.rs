@@ -21,6 +21,12 @@ keys! {
     } => TlsSettings {
         /// The oldest version.
         min_version: OneOf<OldestVersion> => OldestVersion = OldestVersion::V1_2;
+        /// Whether `https` addresses of edges and of exposed services also speak HTTP/3, on the UDP
+        /// port of the same number.
+        ///
+        /// Clients learn of it by `Alt-Svc` in the responses over TLS. Where the UDP port is in use,
+        /// a warning says so, and they go on with HTTP/2. A change takes effect for new listeners.
+        http3: bool => bool = true;
         /// How often the files of certificates are looked at.
         reload_interval: Period => Duration = seconds(10), in seconds(1)..=seconds(86_400);
         /// The secret that session tickets are sealed with: 32 random bytes.

@@ -33,10 +33,11 @@ fn at_edge(trusted: bool) -> Option<Forwarded<'static>> {
         trusted,
         is_tls: false,
         hsts_seconds: 0,
+        alt_svc: None,
     })
 }
 
-fn response_through(text: &str, rules: &ResponseRules) -> String {
+fn response_through(text: &str, rules: &ResponseRules<'_>) -> String {
     let mut index = ResponseParser::default();
     assert!(matches!(
         index.parse(text.as_bytes(), &Limits::default()).unwrap(),
@@ -52,12 +53,13 @@ fn response_through(text: &str, rules: &ResponseRules) -> String {
     String::from_utf8(out).unwrap()
 }
 
-const PLAIN: ResponseRules = ResponseRules {
+const PLAIN: ResponseRules<'_> = ResponseRules {
     framed: Framed::Length(2),
     close: false,
     downstream: Version::Http11,
     length_describes: false,
     hsts_seconds: 0,
+    alt_svc: None,
 };
 
 #[test]

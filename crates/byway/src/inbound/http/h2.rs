@@ -22,26 +22,17 @@ use byway_http::h2::{
     Arrived, ErrorCode, H2Stream, Limits, RequestText, Server, ServerEnd, ServerTimeouts,
     StreamFutures,
 };
-use byway_pool::Client;
 use tokio::task::unconstrained;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::super::context::{Accepted, ConnectionContext, ConnectionInfo};
-use super::super::tunnel;
-use super::client;
 use super::future_pool::{self, FuturePool, PooledFuture};
-use super::request::{self, RequestContext};
-use super::request_log::RequestLog;
-use crate::config::{FrontendPlan, LimitsPlan, Plan};
-use crate::exchange::answer::{self, Answer, ResponseOptions};
+use super::multiplexed::{Common, View};
+use super::request;
+use crate::config::LimitsPlan;
 use crate::exchange::downstream::Downstream;
-use crate::exchange::exchange_request::RequestRecord;
-use crate::exchange::head::IpText;
 use crate::exchange::next::Next;
-use crate::exchange::request_id::RequestId;
-use crate::fault::{Fault, Who, malformed};
-use crate::observe::ending::Ending;
-use crate::observe::metrics::ListenerMetrics;
+use crate::fault::{Who, malformed};
 use crate::outbound::tunnel::Tunnel;
 
 /// Serves a connection on which HTTP/2 was agreed.
@@ -73,12 +64,7 @@ pub(super) async fn serve_after(
         server,
         futures: StreamFutures::new(),
         streams: Streams {
-            common: Arc::new(Common {
-                peer_text: info.peer.map(|peer| IpText::of(peer.ip())),
-                client: client::of_peer(info.peer),
-                info,
-                context,
-            }),
+            common: Arc::new(Common::new(info, context)),
             view: Arc::new(view),
             served: 0,
             timers: Vec::new(),
@@ -119,36 +105,6 @@ struct Streams {
     served: u64,
     /// Timers of streams that have ended, for the next ones.
     timers: Vec<LazyTimer>,
-}
-
-/// What the streams of a connection have in common.
-struct Common {
-    context: Arc<ConnectionContext>,
-    info: ConnectionInfo,
-    /// The address of the peer for X-Forwarded-For.
-    peer_text: Option<IpText>,
-    /// The key of the client in the pool.
-    client: Client,
-}
-
-/// A Plan, and the listener in it.
-struct View {
-    plan: Arc<Plan>,
-    frontend: Arc<FrontendPlan>,
-    listener_metrics: Arc<ListenerMetrics>,
-}
-
-impl View {
-    /// Of the Plan in force; `None` if that has no such listener.
-    fn of(context: &ConnectionContext) -> Option<Self> {
-        let (plan, frontend) = context.plan()?;
-        let listener_metrics = context.worker_stats.listener_metrics(&frontend.name);
-        Some(Self {
-            plan,
-            frontend,
-            listener_metrics,
-        })
-    }
 }
 
 /// A stream with a request to serve.
@@ -226,18 +182,14 @@ impl Streams {
             Arrived::Request(stream, text) => (stream, Ok(text)),
             Arrived::Unacceptable(stream, error) => (stream, Err(error)),
             Arrived::Malformed(error) => {
-                self.note_malformed(&error);
+                self.common.note_malformed(&error, &self.view);
                 return None;
             }
         };
-        if !Arc::ptr_eq(&self.view.plan, &self.common.context.live().peek()) {
-            let Some(view) = View::of(&self.common.context) else {
-                // A reload has removed the listener.
-                stream.reset(ErrorCode::REFUSED_STREAM);
-                *is_last = true;
-                return None;
-            };
-            self.view = Arc::new(view);
+        if !self.common.follow_reload(&mut self.view) {
+            stream.reset(ErrorCode::REFUSED_STREAM);
+            *is_last = true;
+            return None;
         }
         self.served += 1;
         *is_last |= self.served >= self.view.frontend.limits.requests_per_connection;
@@ -249,15 +201,6 @@ impl Streams {
             common: Arc::clone(&self.common),
             view: Arc::clone(&self.view),
         })
-    }
-
-    /// Counts and logs a request that was reset, since it is malformed.
-    fn note_malformed(&self, error: &Malformed) {
-        let fault = malformed(Who::Downstream, error);
-        self.common.log_malformed(&fault);
-        let record = RequestRecord::begun(Instant::now());
-        self.common
-            .note_unreadable(&self.view, RequestId::random().as_str(), &record, &fault);
     }
 
     /// Counts and logs how the connection ended, if its client ended it out of order.
@@ -277,58 +220,20 @@ impl Streams {
     }
 }
 
-impl Common {
-    fn log_malformed(&self, fault: &Fault) {
-        let counters = self.context.counters();
-        counters.malformed_requests.add(1);
-        if let Some(line) = counters.log_limits.malformed_requests.count() {
-            tracing::info!(
-                peer = self.info.peer.map(tracing::field::display), listener = %self.context.address,
-                class = fault.reason.word(), left_out = line.left_out, "malformed request: {fault}"
-            );
-        }
-    }
-
-    /// Records a request without a head.
-    fn note_unreadable(&self, view: &View, id: &str, record: &RequestRecord, fault: &Fault) {
-        let request_log = RequestLog {
-            context: &self.context,
-            info: &self.info,
-            listener_metrics: &view.listener_metrics,
-            frontend: &view.frontend,
-        };
-        request_log.note(None, id, record, Ending::of_fault(fault, "request_head"));
-    }
-}
-
 impl StreamJob {
     /// Serves the stream until all work for it has ended. Returns its timer.
     async fn answer(mut self) -> LazyTimer {
         let next = match &self.head {
             Ok(text) => {
-                let cx = RequestContext {
-                    connection: &self.common.context,
-                    plan: &self.view.plan,
-                    frontend: &self.view.frontend,
-                    info: &self.common.info,
-                    peer_text: self.common.peer_text.as_ref(),
-                    client: self.common.client,
-                    listener_metrics: &self.view.listener_metrics,
-                    is_last: self.is_last,
-                };
+                let cx = self.common.request_context(&self.view, self.is_last);
                 let request = text.view();
                 let mut downstream = Downstream::h2(&mut self.stream, request.framing());
                 request::serve(&cx, request, &mut downstream, &mut self.timer).await
             }
             Err(error) => {
                 let fault = malformed(Who::Downstream, error);
-                Box::pin(refuse_head(
-                    &mut self.stream,
-                    &fault,
-                    &self.common,
-                    &self.view,
-                ))
-                .await
+                let downstream = Downstream::h2(&mut self.stream, Framed::None);
+                Box::pin(self.common.refuse_head(downstream, &fault, &self.view)).await
             }
         };
         match next {
@@ -344,39 +249,11 @@ impl StreamJob {
     }
 }
 
-/// Responds to a head that is over a limit.
-async fn refuse_head(stream: &mut H2Stream, fault: &Fault, common: &Common, view: &View) -> Next {
-    common.log_malformed(fault);
-    let id = RequestId::random();
-    let options = ResponseOptions {
-        request_id: id.as_str(),
-        in_detail: true,
-        close: false,
-        head_only: false,
-    };
-    let mut record = RequestRecord::begun(Instant::now());
-    let mut downstream = Downstream::h2(stream, Framed::None);
-    record.down = answer::queue(&mut downstream, &Answer::Fault(fault), &options);
-    record.status = fault.status();
-    // Without a reader the deadlines of the connection end it.
-    let _ = timeout(view.frontend.limits.body_progress, downstream.flush()).await;
-    common.note_unreadable(view, id.as_str(), &record, fault);
-    Next::Close
-}
-
 /// Relays a stream that a CONNECT or an upgrade has made a tunnel.
 async fn relay(mut stream: H2Stream, tunnel: Tunnel, common: &Common, view: &View) {
     let limit = view.frontend.limits.handshake_timeout;
     // The response to the request, if the client takes it in time. Else the relay ends at once.
     let _ = timeout(limit, stream.flush()).await;
     stream.begin_tunnel();
-    tunnel::relay(
-        Stream::other(Box::new(stream)),
-        Vec::new(),
-        tunnel,
-        &common.info,
-        &common.context,
-        &view.frontend,
-    )
-    .await;
+    common.relay(Box::new(stream), tunnel, view).await;
 }

@@ -174,6 +174,7 @@ fn edge_action<'r>(
                 (true, Some(time)) => u32::try_from(time.as_secs()).unwrap_or(u32::MAX),
                 _ => 0,
             },
+            alt_svc: cx.connection.http3.alt_svc().filter(|_| is_tls),
         }),
     })
 }
