@@ -9,11 +9,17 @@ use byway_dial::{Pipe, Stream};
 use byway_head::{Framed, HeadOut, Malformed, Scheme};
 use byway_http::h1::{HeadError, Outcome};
 use byway_http::h2::{
-    Arrived, BufferBudget, Client, ClientEnd, ClientEvent, ClientSession, ErrorCode, H2Stream,
-    Limits, RequestText, Server, ServerEnd, ServerTimeouts, StreamFutures,
+    Arrived, BufferBudget, Client, ClientEnd, ClientEvent, ClientSession, ClientTimeouts,
+    ErrorCode, H2Stream, Limits, RequestText, Server, ServerEnd, ServerTimeouts, StreamFutures,
 };
 use byway_http::{Part, Sink, Source};
+use tokio::time::Instant;
 
+const CLIENT_TIMEOUTS: ClientTimeouts = ClientTimeouts {
+    write: HOUR,
+    quiet: HOUR,
+    pong: HOUR,
+};
 const HOUR: Duration = Duration::from_secs(3600);
 
 const TIMEOUTS: ServerTimeouts = ServerTimeouts {
@@ -131,7 +137,7 @@ async fn drive(mut client: Client) -> (ClientEnd, Vec<ClientEvent>) {
 
 fn connect(limits: Limits) -> (Client, ClientSession, Stream) {
     let (near, far) = byway_testkit::pipe::streams();
-    let (client, session) = Client::new(near, limits, Scheme::Http, HOUR);
+    let (client, session) = Client::new(near, limits, Scheme::Http, CLIENT_TIMEOUTS);
     (client, session, far)
 }
 
@@ -270,4 +276,44 @@ async fn a_stream_that_is_dropped_is_reset_at_the_other_side() {
         session.close();
     };
     let _ = tokio::join!(server, drive(client), requests);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_answer_a_ping_is_lost_with_its_streams() {
+    let (near, far) = byway_testkit::pipe::streams();
+    let timeouts = ClientTimeouts {
+        quiet: Duration::from_secs(15),
+        pong: Duration::from_secs(5),
+        ..CLIENT_TIMEOUTS
+    };
+    let limits = Limits {
+        settings_ack: HOUR,
+        ..Limits::default()
+    };
+    let (client, session) = Client::new(near, limits, Scheme::Http, timeouts);
+    let begun = Instant::now();
+    let requests = async {
+        let mut stream = request(&session, "/");
+        stream.flush().await.unwrap();
+        assert_eq!(
+            response(&mut stream).await,
+            Err(Outcome::SentNoByteBack),
+            "the connection is lost"
+        );
+        begun.elapsed()
+    };
+    let ((end, _), lost) = tokio::join!(drive(client), requests);
+    assert!(matches!(end, ClientEnd::Broken(_)), "{end:?}");
+    assert_eq!(lost, Duration::from_secs(20));
+    drop(far);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_streams_of_a_connection_whose_task_was_dropped_are_lost() {
+    let (client, session, _far) = connect(Limits::default());
+    let mut stream = request(&session, "/");
+    stream.flush().await.unwrap();
+    drop(client);
+    assert_eq!(response(&mut stream).await, Err(Outcome::SentNoByteBack));
+    assert!(!session.is_open());
 }

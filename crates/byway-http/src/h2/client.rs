@@ -22,12 +22,37 @@ use crate::lazy_timer::LazyTimer;
 /// The client side of one connection. Its task calls [`poll`](Self::poll) until it ends.
 pub struct Client {
     driver: Driver,
-    write_timeout: Duration,
+    _lost_on_drop: LostOnDrop,
+    timeouts: ClientTimeouts,
+    /// Bytes received when something was last heard of the server, and when that was.
+    received_then: u64,
+    heard: Instant,
     timer: LazyTimer,
     unwritten_since: Option<Instant>,
     /// Bytes written when that began.
     written_then: u64,
     end: Option<ClientEnd>,
+}
+
+/// How long a client waits for its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// How long the server may take nothing of what is sent.
+    pub write: Duration,
+    /// How long nothing may be received while a stream is open, before a PING asks whether the
+    /// server is still there.
+    pub quiet: Duration,
+    /// How long the answer to that may take.
+    pub pong: Duration,
+}
+
+/// Loses the streams of a connection whose task was dropped before its end.
+struct LostOnDrop(Arc<Shared>);
+
+impl Drop for LostOnDrop {
+    fn drop(&mut self) {
+        self.0.with(State::lose);
+    }
 }
 
 /// Opens streams on a connection. Cheap to clone.
@@ -58,13 +83,12 @@ pub enum ClientEnd {
 }
 
 impl Client {
-    /// Over a new stream, of which nothing was read. `write_timeout`: how long the server may take
-    /// nothing of what is sent.
+    /// Over a new stream, of which nothing was read.
     pub fn new(
         stream: Stream,
         limits: Limits,
         scheme: Scheme,
-        write_timeout: Duration,
+        timeouts: ClientTimeouts,
     ) -> (Self, ClientSession) {
         let core = Connection::client(limits, Instant::now().into_std());
         let driver = Driver::new(stream, &[], core);
@@ -73,8 +97,11 @@ impl Client {
             scheme,
         };
         let client = Self {
+            _lost_on_drop: LostOnDrop(Arc::clone(&driver.shared)),
             driver,
-            write_timeout,
+            timeouts,
+            received_then: 0,
+            heard: Instant::now(),
             timer: LazyTimer::default(),
             unwritten_since: None,
             written_then: 0,
@@ -176,8 +203,12 @@ impl Client {
     }
 
     fn poll_deadlines(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
-        let (core, is_written) =
-            (self.driver.shared).with(|state| (state.core.deadline(), state.core.out().is_empty()));
+        let (core, is_written, pinged, has_streams) = self.driver.shared.with(|state| {
+            let core = &state.core;
+            let pinged = core.pinged().map(Instant::from_std);
+            let has_streams = core.open_streams() > 0;
+            (core.deadline(), core.out().is_empty(), pinged, has_streams)
+        });
         let written = self.driver.written;
         if written != self.written_then || is_written {
             (self.written_then, self.unwritten_since) = (written, None);
@@ -185,22 +216,36 @@ impl Client {
         if !is_written {
             self.unwritten_since = self.unwritten_since.or(Some(now));
         }
+        if self.driver.received != self.received_then || !has_streams {
+            (self.received_then, self.heard) = (self.driver.received, now);
+        }
         let core = core.map(Instant::from_std);
-        let unwritten = self.unwritten_since.map(|since| since + self.write_timeout);
-        let Some(due) = [core, unwritten].into_iter().flatten().min() else {
+        let unwritten = self
+            .unwritten_since
+            .map(|since| since + self.timeouts.write);
+        let unanswered = pinged.map(|since| since.max(self.heard) + self.timeouts.pong);
+        let quiet = (has_streams && pinged.is_none()).then(|| self.heard + self.timeouts.quiet);
+        let dues = [core, unwritten, unanswered, quiet];
+        let Some(due) = dues.into_iter().flatten().min() else {
             return Poll::Pending;
         };
         if self.timer.poll_at(cx, due).is_pending() {
             return Poll::Pending;
         }
         let now = Instant::now();
-        if unwritten.is_some_and(|due| due <= now) {
+        if [unwritten, unanswered]
+            .into_iter()
+            .flatten()
+            .any(|due| due <= now)
+        {
             let error = std::io::ErrorKind::TimedOut.into();
             self.lose(ClientEnd::Broken(Broken::Io(error)));
         } else if let Err(error) =
             (self.driver.shared).with(|state| state.core.expire(now.into_std()))
         {
             self.lose(ClientEnd::Failed(error));
+        } else if quiet.is_some_and(|due| due <= now) {
+            (self.driver.shared).with(|state| state.core.ping(now.into_std()));
         }
         Poll::Ready(())
     }
@@ -218,6 +263,12 @@ impl ClientSession {
     pub fn is_open(&self) -> bool {
         self.shared
             .with(|state| !state.is_lost && !state.is_going_away && !state.core.is_draining())
+    }
+
+    /// Whether the server takes extended CONNECT (RFC 8441), as far as is known: false before its
+    /// settings arrive.
+    pub fn takes_extended_connect(&self) -> bool {
+        self.shared.with(|state| state.core.peer().extended_connect)
     }
 
     /// Ends the connection once its streams have ended.
@@ -254,6 +305,9 @@ impl H2Stream {
                 *response = Some(text);
                 *received = received.saturating_add(1);
                 return Poll::Ready(Ok(()));
+            }
+            if let Some(error) = stream.malformed.take() {
+                return Poll::Ready(Err(HeadError::Malformed(*error)));
             }
             if let Some(broken) = broken {
                 return Poll::Ready(Err(HeadError::Closed(Some(broken))));
@@ -298,10 +352,26 @@ impl H2Stream {
         }
     }
 
-    /// Whether the server has refused the stream without processing its request, or it was never
-    /// opened.
+    /// Whether the server has refused the stream without processing its request, or the connection
+    /// took no further stream for it.
     pub fn is_refused(&self) -> bool {
-        self.outcome() == Outcome::Unsent
+        match self.id {
+            Some(_) => self.outcome() == Outcome::Unsent,
+            None => self.outgoing.is_refused,
+        }
+    }
+
+    /// Whether nothing more passes in either direction: both messages have ended, or the stream was
+    /// reset or lost.
+    pub fn is_over(&self) -> bool {
+        let Some(id) = self.id else {
+            return false;
+        };
+        let all_sent = self.outgoing.has_ended;
+        self.shared.with(|state| {
+            let all_received = state.stream(id).is_none_or(|stream| stream.has_ended);
+            state.broken(id).is_some() || all_sent && all_received
+        })
     }
 }
 

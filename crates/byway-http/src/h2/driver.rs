@@ -31,6 +31,8 @@ pub(super) struct Driver {
     pub(super) has_ended: bool,
     /// Bytes written so far.
     pub(super) written: u64,
+    /// Bytes read so far.
+    pub(super) received: u64,
 }
 
 /// Why nothing more is read.
@@ -62,6 +64,7 @@ impl Driver {
             growth: Growth::new(),
             has_ended: false,
             written: 0,
+            received: 0,
         }
     }
 
@@ -85,6 +88,7 @@ impl Driver {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(Read::Data(n))) => {
                     buffer.advance(n);
+                    self.received += n as u64;
                     self.growth.record(n, offered);
                     self.unread = Some(buffer);
                 }

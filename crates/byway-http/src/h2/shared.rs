@@ -9,7 +9,7 @@ use std::task::{Context, Waker};
 
 use byway_dial::Broken;
 use byway_h2::{Connection, ErrorCode, Event, Role, StreamId};
-use byway_head::Section;
+use byway_head::{Malformed, Section};
 use parking_lot::Mutex;
 
 use super::inbox::Inbox;
@@ -48,6 +48,8 @@ pub(super) struct StreamState {
     pub(super) trailers: Option<Box<TrailersText>>,
     /// The stream is over before its end.
     pub(super) reset: Option<StreamReset>,
+    /// What was wrong with the peer's message, if that is why.
+    pub(super) malformed: Option<Box<Malformed>>,
     /// Client: heads of responses that were not taken, interim ones and the final one.
     pub(super) responses: VecDeque<ResponseText>,
     reader: Option<Waker>,
@@ -202,7 +204,13 @@ impl State {
                 let is_unsent = event.is_unsent();
                 self.reset(id, StreamReset { code, is_unsent });
             }
-            Event::Malformed { id: Some(id), .. } => {
+            Event::Malformed {
+                id: Some(id),
+                ref error,
+            } => {
+                if let Some(stream) = self.stream(id) {
+                    stream.malformed = Some(Box::new(error.clone()));
+                }
                 self.reset(id, ErrorCode::PROTOCOL_ERROR.into());
                 return Some(event);
             }

@@ -58,7 +58,7 @@ pub(super) struct Outgoing {
     /// The message ends behind that, with these trailers if there are any.
     trailers: Option<Box<KeptHead>>,
     ends: bool,
-    has_ended: bool,
+    pub(super) has_ended: bool,
     /// Ends in order when it is dropped.
     closes: bool,
     /// Between the data and the stream.
@@ -275,6 +275,14 @@ impl H2Stream {
                 state.wake_task();
             });
         }
+    }
+
+    /// What was wrong with the message of the peer, if the stream was reset for it.
+    pub(super) fn take_malformed(&self) -> Option<Malformed> {
+        let id = self.id?;
+        self.shared
+            .with(|state| state.stream(id)?.malformed.take())
+            .map(|error| *error)
     }
 
     /// The stream is a tunnel from here on: what is received is read as bytes, whatever the framing
@@ -501,7 +509,11 @@ impl Source for H2Stream {
     fn finish(&mut self) {}
 
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
-        self.poll_piece(cx).map_err(BodyError::From)
+        let more = ready!(self.poll_piece(cx));
+        Poll::Ready(more.map_err(|broken| match self.take_malformed() {
+            Some(error) => BodyError::Malformed(error),
+            None => BodyError::From(broken),
+        }))
     }
 }
 
