@@ -16,12 +16,13 @@ use crate::load::keepalive::Keepalive;
 use crate::load::request::Request;
 use crate::load::tls::{Groups, HOST};
 use crate::load::traffic::Traffic;
+use crate::machine;
 use crate::peers::Logs;
 use crate::peers::front::{Edge, Front};
 use crate::report::{Section, grouped};
 
-/// Connections to each program.
-const CONNECTIONS: usize = 10_000;
+/// Connections to each program, if it may open the descriptors.
+const CONNECTIONS: u64 = 10_000;
 const BYTES: u64 = 1024;
 
 /// HTTP/1.1 over TLS.
@@ -60,12 +61,14 @@ async fn measure(env: &RunEnvironment, title: &str, traffic: Traffic) -> Result<
         ProxyRow::Caddy,
         ProxyRow::Hyper,
     ];
+    // Byway gives one address at most half of what it keeps for clients, which is about half of all.
+    let count = CONNECTIONS.min(machine::descriptors() / 4) as usize;
     let asks = format!(
         "How much memory do {} connections over TLS cost a reverse proxy, each having carried one request of 1 KiB, \
          against none?",
-        grouped(CONNECTIONS as f64)
+        grouped(count as f64)
     );
-    let mut table = Table::begin(title, &asks, CONNECTIONS, traffic);
+    let mut table = Table::begin(title, &asks, count, traffic);
     let edge = Edge {
         front: Front::Tls(env.site()?.clone()),
         ..Edge::plain(env.origin(), Logs::On)
