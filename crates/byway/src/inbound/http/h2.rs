@@ -36,42 +36,29 @@ use crate::fault::{Who, malformed};
 use crate::outbound::tunnel::Tunnel;
 
 /// Serves a connection on which HTTP/2 was agreed.
-pub async fn serve(accepted: Accepted, context: Arc<ConnectionContext>) {
-    serve_after(accepted.stream, &[], accepted.info, context).await;
+pub fn serve(
+    accepted: Accepted,
+    context: Arc<ConnectionContext>,
+) -> impl Future<Output = ()> + Send {
+    serve_after(accepted.stream, &[], accepted.info, context)
 }
 
-/// Serves a connection that begins with `early`, which was read already.
-pub(super) async fn serve_after(
+/// Serves a connection that begins with `early`, which was read already. Its state is made before
+/// the future, which keeps nothing else: there may be many idle connections.
+pub(super) fn serve_after(
     stream: Stream,
     early: &[u8],
     info: ConnectionInfo,
     context: Arc<ConnectionContext>,
-) {
-    let Some(view) = View::of(&context) else {
-        return Conn::new(stream).lingering_close().await;
-    };
-    let limits = &view.frontend.limits;
-    let budget = context.node.http2_buffers.clone();
-    let server = Server::new(
-        stream,
-        early,
-        codec_limits(limits),
-        timeouts(limits),
-        budget,
-    );
-    context.counters().http2_connections.add(1);
-    let connection = Http2Connection {
-        server,
-        futures: StreamFutures::new(),
-        streams: Streams {
-            common: Arc::new(Common::new(info, context)),
-            view: Arc::new(view),
-            served: 0,
-            timers: Vec::new(),
-        },
-    };
-    // It bounds by itself what it does until other tasks run.
-    unconstrained(connection.run()).await;
+) -> impl Future<Output = ()> + Send + use<> {
+    let connection = Http2Connection::new(stream, early, info, context);
+    async move {
+        match connection {
+            // It bounds by itself what it does until other tasks run.
+            Ok(connection) => unconstrained(connection.run()).await,
+            Err(stream) => Box::pin(Conn::new(stream).lingering_close()).await,
+        }
+    }
 }
 
 /// Limits of the protocol.
@@ -126,7 +113,39 @@ thread_local! {
 const KEPT_TIMERS: usize = 8;
 
 impl Http2Connection {
-    async fn run(mut self) {
+    /// Gives the stream back if the Plan in force has no such listener.
+    fn new(
+        stream: Stream,
+        early: &[u8],
+        info: ConnectionInfo,
+        context: Arc<ConnectionContext>,
+    ) -> Result<Box<Self>, Stream> {
+        let Some(view) = View::of(&context) else {
+            return Err(stream);
+        };
+        let limits = &view.frontend.limits;
+        let budget = context.node.http2_buffers.clone();
+        let server = Server::new(
+            stream,
+            early,
+            codec_limits(limits),
+            timeouts(limits),
+            budget,
+        );
+        context.counters().http2_connections.add(1);
+        Ok(Box::new(Self {
+            server,
+            futures: StreamFutures::new(),
+            streams: Streams {
+                common: Arc::new(Common::new(info, context)),
+                view: Arc::new(view),
+                served: 0,
+                timers: Vec::new(),
+            },
+        }))
+    }
+
+    async fn run(mut self: Box<Self>) {
         let end = poll_fn(|cx| {
             if self
                 .streams
