@@ -151,8 +151,8 @@ pub struct OpenedStream {
     pub host: Option<Arc<str>>,
     /// Whether the far side wants a report of each HTTP request on it, see [`Link::report`].
     pub reports: bool,
-    /// Whether it ends as [`Open::one_exchange`] says.
-    pub one_exchange: bool,
+    /// Whether it ends as [`Open::ordered_end`] says.
+    pub ordered_end: bool,
 }
 
 /// Why a stream was not opened.
@@ -384,7 +384,7 @@ impl Link {
                     local: opened.local.parse().ok(),
                     host,
                     reports,
-                    one_exchange: opened.one_exchange && open.one_exchange,
+                    ordered_end: opened.ordered_end && open.ordered_end,
                 })
             }
             Ok(Answer {

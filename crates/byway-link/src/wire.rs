@@ -547,12 +547,11 @@ pub struct Open {
     /// memory between them. 0 if not known.
     #[prost(fixed64, tag = "6")]
     pub client: u64,
-    /// The stream carries one exchange: the sender's FIN means that it neither sends nor reads more.
-    /// A receiver that [agrees](Opened::one_exchange) does not pass it on, and resets its target once
-    /// that has acknowledged everything before it. So no byte is lost, and no port is kept
-    /// (TIME_WAIT).
+    /// The stream ends in order: the sender's FIN means that it neither sends nor reads more. A
+    /// receiver that [agrees](Opened::ordered_end) does not pass it on, and resets its target once that
+    /// has acknowledged everything before it. So no byte is lost, and no port is kept (TIME_WAIT).
     #[prost(bool, tag = "7")]
-    pub one_exchange: bool,
+    pub ordered_end: bool,
 }
 
 /// [`Open::network`]: a TCP stream.
@@ -589,9 +588,9 @@ pub struct Opened {
     /// HTTP services: requests a [`Visited`] for each request on this stream.
     #[prost(bool, tag = "3")]
     pub reports: bool,
-    /// Whether the stream ends as [`Open::one_exchange`] says.
+    /// Whether the stream ends as [`Open::ordered_end`] says.
     #[prost(bool, tag = "4")]
-    pub one_exchange: bool,
+    pub ordered_end: bool,
 }
 
 /// See [`Answered::Fault`].

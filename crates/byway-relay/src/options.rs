@@ -30,7 +30,7 @@ pub struct RelayOptions {
     /// side keeps a port for the connection (TIME_WAIT), and no byte is lost that the upstream takes
     /// in time. If the upstream cannot tell what was acknowledged, the FIN is forwarded after all.
     /// Default: none, the FIN is forwarded and the other direction continues.
-    pub one_exchange: Option<Duration>,
+    pub ordered_end: Option<Duration>,
     /// The counters to update. Default: none.
     pub counters: Option<Arc<RelayCounters>>,
 }
@@ -43,7 +43,7 @@ impl Default for RelayOptions {
             spill: None,
             limit_up: None,
             limit_down: None,
-            one_exchange: None,
+            ordered_end: None,
             counters: None,
         }
     }

@@ -26,8 +26,8 @@ const SHARE_BYTES: usize = 512 * 1024;
 /// How often to check whether a stream has acknowledged everything, which no event reports.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
 
-/// The same while an exchange ends: its upstream is near, and a descriptor waits for it.
-const CHECK_EXCHANGE_EVERY: Duration = Duration::from_millis(50);
+/// The same during an ordered end: the upstream is near, and a descriptor waits for it.
+const CHECK_ORDERED_END_EVERY: Duration = Duration::from_millis(50);
 
 /// Relays between two open streams until both directions have ended: bytes of `early` first, then
 /// what the streams send. *Up* is the direction from the downstream to the upstream.
@@ -45,7 +45,7 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
         None => Outflow::direct(counters.cloned()),
     };
     let mut up = Direction::new(early.from_downstream, up);
-    if options.one_exchange.is_some() {
+    if options.ordered_end.is_some() {
         up.keep_fin();
     }
     Relay {
@@ -60,7 +60,7 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
         broken_side: None,
         check_timer: None,
         error: None,
-        one_exchange: options.one_exchange,
+        ordered_end: options.ordered_end,
         ends_at: None,
         idle: IdleTimer::new(options.half_closed_idle, options.idle),
         active: counters.map(|counters| Active::new(Arc::clone(counters))),
@@ -78,7 +78,7 @@ pub fn relay(downstream: Stream, upstream: Stream, options: &RelayOptions, early
 ///   that it sent is still delivered, with its FIN. After that, a downstream whose upstream is gone
 ///   may finish, and is reset if it sends more; an upstream whose downstream is gone is reset. No
 ///   stream is reset before it has acknowledged everything.
-/// - The FIN of a downstream may end the flow ([`RelayOptions::one_exchange`]).
+/// - The FIN of a downstream may end the flow ([`RelayOptions::ordered_end`]).
 /// - A stream is closed as soon as both directions are done with it, even while spilled bytes are
 ///   still being sent to the other.
 /// - If dropped before its end, it resets both streams, whatever had finished. Dropping it is the
@@ -96,8 +96,8 @@ pub struct Relay {
     error: Option<RelayError>,
     /// Armed while a side is to be reset once it has acknowledged everything.
     check_timer: Option<Pin<Box<Sleep>>>,
-    /// See [`RelayOptions::one_exchange`].
-    one_exchange: Option<Duration>,
+    /// See [`RelayOptions::ordered_end`].
+    ordered_end: Option<Duration>,
     /// When a flow whose downstream has sent its FIN ends, whatever was acknowledged.
     ends_at: Option<Instant>,
     idle: IdleTimer,
@@ -112,9 +112,9 @@ impl Future for Relay {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<End> {
         let this = self.get_mut();
         let end = this.poll_round(cx);
-        // Once the exchange is over, it does not matter how its streams end.
+        // Behind the FIN of an ordered end it does not matter how its streams end.
         let end = match end {
-            Some(end) if this.one_exchange.is_some() && this.up.source_ended() => Some(End {
+            Some(end) if this.ordered_end.is_some() && this.up.source_ended() => Some(End {
                 who: Side::Downstream,
                 kind: EndKind::Fin,
                 error: None,
@@ -156,7 +156,7 @@ impl Relay {
             return Some(self.end(self.first_fin.unwrap_or(Side::Us), EndKind::Fin));
         }
         self.close_what_is_done();
-        if self.poll_exchange_end(cx).is_ready() {
+        if self.poll_ordered_end(cx).is_ready() {
             return Some(self.end(Side::Downstream, EndKind::Fin));
         }
         let end = self
@@ -304,8 +304,8 @@ impl Relay {
 
     /// After the FIN of a downstream that ends the flow: ready once the upstream has acknowledged
     /// everything before it, or has had the time to.
-    fn poll_exchange_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(within) = self.one_exchange.filter(|_| self.up.source_ended()) else {
+    fn poll_ordered_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(within) = self.ordered_end.filter(|_| self.up.source_ended()) else {
             return Poll::Pending;
         };
         let ends_at = *self.ends_at.get_or_insert_with(|| Instant::now() + within);
@@ -317,7 +317,7 @@ impl Relay {
                 Some(true) => return Poll::Ready(()),
                 Some(false) => {}
                 None => {
-                    self.one_exchange = None;
+                    self.ordered_end = None;
                     self.up.forward_fin();
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
@@ -327,7 +327,7 @@ impl Relay {
         if Instant::now() >= ends_at {
             return Poll::Ready(());
         }
-        self.poll_check_timer(cx, CHECK_EXCHANGE_EVERY);
+        self.poll_check_timer(cx, CHECK_ORDERED_END_EVERY);
         Poll::Pending
     }
 

@@ -164,7 +164,7 @@ impl Upstream {
     /// take the memory that the streams of a link share.
     pub fn settle(self, sent: bool) {
         by_upstream_version!(self.settle(sent), mut h1 => match h1.kept() {
-            Ok(idle) if sent && !h1.lease.one_exchange => h1.lease.release(Release::Keep { idle }),
+            Ok(idle) if sent && !h1.lease.ordered_end => h1.lease.release(Release::Keep { idle }),
             _ => {
                 if sent {
                     h1.lease.stream().close_on_drop();
@@ -191,7 +191,7 @@ impl Upstream {
         by_upstream_version!(self.discard(framed, limits), mut h1 => {
             let _ = h1.begin_body(framed, limits, Some(HintLimits::default()));
             let release = match (h1.skip_body(), h1.kept()) {
-                (true, Ok(idle)) if !h1.lease.one_exchange => Release::Keep { idle },
+                (true, Ok(idle)) if !h1.lease.ordered_end => Release::Keep { idle },
                 _ => Release::Close,
             };
             h1.lease.release(release);

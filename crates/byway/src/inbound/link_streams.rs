@@ -207,14 +207,14 @@ async fn serve_stream(
                     .unwrap_or_default(),
                 host: host.as_deref().unwrap_or_default().to_owned(),
                 reports,
-                one_exchange: open.one_exchange,
+                ordered_end: open.ordered_end,
             };
             let answered = pending_open.opened(answer);
             let Ok(Ok(stream)) = timeout(time_limit, answered).await else {
                 return tunnel_log.through(&allowed).client_left();
             };
             let options = RelayOptions {
-                one_exchange: open.one_exchange.then_some(EXCHANGE_END),
+                ordered_end: open.ordered_end.then_some(ORDERED_END),
                 ..relay_options(context.engine(), &allowed, &frontend)
             };
             let tunnel_log = tunnel_log.through(&allowed);
@@ -235,9 +235,9 @@ async fn serve_stream(
     }
 }
 
-/// How long a service may take to acknowledge a request that it has answered already. The opener
+/// How long a service may take to acknowledge requests that it has answered already. The opener
 /// waits a little longer for the end of the stream (5 s).
-const EXCHANGE_END: Duration = Duration::from_secs(4);
+const ORDERED_END: Duration = Duration::from_secs(4);
 
 /// The visitor that the other side has named, for the log. An exit gets none.
 fn named(visitor: &str) -> Option<tracing::field::DisplayValue<byway_dial::PeerText<'_>>> {

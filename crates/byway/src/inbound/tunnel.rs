@@ -104,7 +104,7 @@ pub fn relay_options(engine: &Engine, allowed: &Allowed, frontend: &FrontendPlan
         spill: spill(engine, allowed),
         limit_up: None,
         limit_down: limit_down(allowed),
-        one_exchange: None,
+        ordered_end: None,
         counters: Some(Arc::clone(&engine.relay_counters)),
     }
 }

@@ -50,7 +50,7 @@ pub async fn open_exit(
     let open = Open {
         host,
         port: port.into(),
-        one_exchange: carries == Carries::OneExchange,
+        ordered_end: carries == Carries::Requests,
         ..Open::default()
     };
     // A request that got no response is sent again on the next session.
@@ -71,7 +71,7 @@ pub async fn open_exit(
                 };
                 return Ok(OpenedOnLink {
                     dialled,
-                    one_exchange: opened.one_exchange,
+                    ordered_end: opened.ordered_end,
                     host: None,
                     reports: None,
                 });

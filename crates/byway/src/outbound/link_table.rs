@@ -76,16 +76,17 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send +
 pub enum Carries {
     /// Anything: a FIN of one side is one of the other.
     Anything,
-    /// One HTTP exchange, if the far side agrees ([`byway_link::wire::Open::one_exchange`]).
-    OneExchange,
+    /// HTTP requests: a FIN of the opener comes behind the last response, and ends the stream in
+    /// order, if the far side agrees ([`byway_link::wire::Open::ordered_end`]).
+    Requests,
 }
 
 /// A stream of a link, as the far side has opened it.
 pub struct OpenedOnLink {
     /// The stream.
     pub dialled: Dialled,
-    /// Whether it carries one exchange.
-    pub one_exchange: bool,
+    /// Whether a FIN of the opener ends it in order.
+    pub ordered_end: bool,
     /// The Host header of requests on it, where the agent asks for one.
     pub host: Option<Arc<str>>,
     /// Where its requests are reported, if the agent asks for it.

@@ -168,7 +168,7 @@ pub async fn lease_single(
     };
     // No other request may use the stream once it is idle; an upgraded one is a relay.
     let carries = match want.fresh == Freshness::New && !want.upgrade {
-        true => Carries::OneExchange,
+        true => Carries::Requests,
         false => Carries::Anything,
     };
     let open = || async {
@@ -187,7 +187,7 @@ pub async fn lease_single(
         Ok(UpstreamConn {
             host: opened.host,
             reports: opened.reports,
-            one_exchange: opened.one_exchange,
+            ordered_end: opened.ordered_end,
             ..UpstreamConn::new(opened.dialled.stream)
         })
     };

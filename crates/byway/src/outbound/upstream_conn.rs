@@ -19,9 +19,9 @@ pub struct UpstreamConn {
     pub host: Option<Arc<str>>,
     /// Where its requests are reported, if anywhere.
     pub reports: Option<Arc<Reports>>,
-    /// Whether it is a stream of a link that carries one exchange: its FIN is turned into a reset by
-    /// the far side, once the service has acknowledged the whole request.
-    pub one_exchange: bool,
+    /// Whether it is a stream of a link that ends in order: its FIN is turned into a reset by the
+    /// far side, once the service has acknowledged everything before it.
+    pub ordered_end: bool,
 }
 
 impl UpstreamConn {
@@ -31,7 +31,7 @@ impl UpstreamConn {
             http: Conn::new(stream),
             host: None,
             reports: None,
-            one_exchange: false,
+            ordered_end: false,
         }
     }
 }

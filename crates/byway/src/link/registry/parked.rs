@@ -201,7 +201,7 @@ impl ServiceRegistry {
             let open = Open {
                 service: number,
                 visitor,
-                one_exchange: carries == Carries::OneExchange,
+                ordered_end: carries == Carries::Requests,
                 ..Open::default()
             };
             let answered = tokio::select! {
@@ -223,7 +223,7 @@ impl ServiceRegistry {
                     let reports = opened.reports.then(|| Arc::new(Reports::new(link, number)));
                     return Ok(OpenedOnLink {
                         dialled,
-                        one_exchange: opened.one_exchange,
+                        ordered_end: opened.ordered_end,
                         host: opened.host,
                         reports,
                     });

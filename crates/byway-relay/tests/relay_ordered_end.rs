@@ -1,5 +1,4 @@
-//! A relay that carries one exchange: the FIN of the downstream ends it, and no byte before it is
-//! lost.
+//! A relay with an ordered end: the FIN of the downstream ends it, and no byte before it is lost.
 #![allow(clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
 
@@ -20,9 +19,9 @@ const HANG: Duration = Duration::from_secs(60);
 /// Sent before anything of the request was read.
 const ANSWER: &[u8] = b"refused";
 
-fn one_exchange(within: Duration) -> RelayOptions {
+fn ordered_end(within: Duration) -> RelayOptions {
     RelayOptions {
-        one_exchange: Some(within),
+        ordered_end: Some(within),
         ..RelayOptions::default()
     }
 }
@@ -69,7 +68,7 @@ async fn a_service_that_reads_late_gets_everything_and_then_a_reset() {
         assert_eq!(received, body.len());
         assert!(matches!(end, Err(Broken::Reset(_))), "{end:?}");
     };
-    let options = one_exchange(HANG);
+    let options = ordered_end(HANG);
     let relay = relay(near_down.into_stream(), near_up, &options, Early::default());
     let ((), (), end) = timeout(HANG, async { tokio::join!(visitor, service, relay) })
         .await
@@ -91,7 +90,7 @@ async fn a_service_that_never_reads_is_reset_when_the_time_is_over() {
     down.write_all(&[b'x'; 1000]).await.unwrap();
     down.finish().await.unwrap();
     let began = Instant::now();
-    let options = one_exchange(Duration::from_secs(4));
+    let options = ordered_end(Duration::from_secs(4));
     let end = relay(
         near_down.into_stream(),
         near_up.into_stream(),
@@ -163,7 +162,7 @@ async fn an_upstream_that_cannot_tell_what_was_acknowledged_gets_the_fin() {
         assert_eq!(down.read(&mut [0]).await.unwrap(), Read::Fin);
     };
     let upstream = Stream::other(Box::new(Silent(near_up.into_stream())));
-    let options = one_exchange(Duration::from_secs(4));
+    let options = ordered_end(Duration::from_secs(4));
     let relay = relay(
         near_down.into_stream(),
         upstream,
