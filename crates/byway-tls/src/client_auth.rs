@@ -94,6 +94,8 @@ impl ClientAuth {
 pub struct ClientIdentity {
     /// The subject, such as `CN=alice, O=Example`. A text of the authority's choice.
     pub subject: Box<str>,
+    /// The common name; none if the subject has several, or one that is no text.
+    pub common_name: Option<Box<str>>,
     /// The issuer.
     pub issuer: Box<str>,
     /// The serial number, in hex.
@@ -101,7 +103,7 @@ pub struct ClientIdentity {
     /// The alternative names: `DNS:…`, `email:…`, `URI:…`, `IP:…`, at most [`MOST_NAMES`].
     pub names: Box<[Box<str>]>,
     /// The SHA-256 of the certificate, in hex.
-    pub fingerprint: Box<str>,
+    pub fingerprint: Arc<str>,
     /// The certificate as the value of the field Client-Cert (RFC 9440): `:base64:`.
     pub field: Box<[u8]>,
 }
@@ -119,6 +121,7 @@ impl ClientIdentity {
             .flat_map(|names| &names.value.general_names);
         Some(Self {
             subject: parsed.subject().to_string().into(),
+            common_name: common_name(&parsed),
             issuer: parsed.issuer().to_string().into(),
             serial: hex(parsed.raw_serial()).into(),
             names: names.filter_map(name_text).take(MOST_NAMES).collect(),
@@ -128,6 +131,12 @@ impl ClientIdentity {
                 .into(),
         })
     }
+}
+
+fn common_name(certificate: &X509Certificate<'_>) -> Option<Box<str>> {
+    let mut names = certificate.subject().iter_common_name();
+    let only = names.next().filter(|_| names.next().is_none())?;
+    only.as_str().ok().map(Into::into)
 }
 
 fn name_text(name: &GeneralName<'_>) -> Option<Box<str>> {

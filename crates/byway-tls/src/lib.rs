@@ -6,6 +6,7 @@ pub mod alpn;
 mod certificate;
 mod challenge;
 mod client_auth;
+mod client_pattern;
 mod local_authority;
 mod name;
 mod on_demand;
@@ -24,6 +25,7 @@ pub use byway_dial::TlsVersion;
 pub use certificate::{Certificate, EXPIRES_SOON, InvalidCertificate, Warning};
 pub use challenge::{ACME_TLS_1, ChallengeGuard, Challenges};
 pub use client_auth::{ClientAuth, ClientIdentity, ClientRoots, InvalidClientRoots, MOST_NAMES};
+pub use client_pattern::{BadClientPattern, ClientPattern};
 pub use local_authority::{
     LEAF_LIFE, LOCAL_AUTHORITY_FILE, LocalAuthority, LocalAuthorityError, LocalCertificates,
     MOST_LOCAL_NAMES, MOST_OWN_NAMES,

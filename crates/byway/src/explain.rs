@@ -1,7 +1,7 @@
 //! Explain: what each listener of a Plan would do with a request, and why. Uses the same code as
 //! live traffic.
 //!
-//! In:    a Plan and a question (URL, user).
+//! In:    a Plan and a question (URL, user, client certificate).
 //! Out:   for each listener: the route or rule, the verdict, the addresses that a name resolves to
 //!        here, and the response in each protocol.
 //! Never: opens a connection, or decides by itself: it calls `policy::decide` and the dialler's own
@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use byway_dial::target::split_port;
 use byway_dial::{BadTarget, Dialler, Target};
+use byway_tls::ClientIdentity;
 
 use crate::config::{EdgePlan, EgressPlan, ListenerPlan, Plan, Role, Serves, Transport};
 use crate::exchange::path;
@@ -30,6 +31,7 @@ pub struct Question {
     path: Option<String>,
     target: Target,
     user: Option<String>,
+    client: Option<ClientIdentity>,
 }
 
 impl Question {
@@ -64,7 +66,16 @@ impl Question {
             path,
             target,
             user: user.map(str::to_owned),
+            client: None,
         })
+    }
+
+    /// The same, of a client that has presented a certificate.
+    pub fn of_client(self, client: ClientIdentity) -> Self {
+        Self {
+            client: Some(client),
+            ..self
+        }
     }
 }
 
@@ -130,6 +141,7 @@ fn inquiry<'a>(
     plan: &'a Arc<Plan>,
     listener: &'a ListenerPlan,
     user: Option<&'a Arc<str>>,
+    client: Option<&'a ClientIdentity>,
     own: &'a Arc<[std::net::SocketAddr]>,
     ask: Ask<'a>,
 ) -> Inquiry<'a> {
@@ -138,6 +150,8 @@ fn inquiry<'a>(
         role: &listener.frontend.role,
         peer: None,
         user,
+        // Without TLS there is no certificate.
+        client: client.filter(|_| listener.frontend.transport != Transport::Plain),
         own,
         ask,
     }
@@ -162,7 +176,14 @@ fn explain_edge(
                 host: &question.host,
                 path: &path,
             };
-            policy::decide(&inquiry(plan, listener, None, &own, ask))
+            policy::decide(&inquiry(
+                plan,
+                listener,
+                None,
+                question.client.as_ref(),
+                &own,
+                ask,
+            ))
         });
     match decided {
         Err(fault) => refusal(&fault),
@@ -207,7 +228,14 @@ fn explain_egress(
 ) -> String {
     let own = own_addresses(plan);
     let ask = Ask::Target(&question.target);
-    match policy::decide(&inquiry(plan, listener, user, &own, ask)) {
+    match policy::decide(&inquiry(
+        plan,
+        listener,
+        user,
+        question.client.as_ref(),
+        &own,
+        ask,
+    )) {
         Err(fault) => refusal(&fault),
         Ok(allowed) => {
             let way = way_out(plan, &allowed);

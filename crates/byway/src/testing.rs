@@ -221,6 +221,7 @@ impl Bench {
                 generation: 1,
                 listener,
                 user: None,
+                certificate: None,
                 target,
             },
             near.into_stream(),

@@ -535,6 +535,30 @@ fn explain_prints_route_rule_and_answer_for_allow_deny_route_and_no_route() {
 }
 
 #[test]
+fn explain_prints_what_a_client_certificate_may_do() {
+    let config = "[[tls.client]]\nhosts = [\"a.example\"]\nca = \"/c.pem\"\nmode = \"optional\"\n\
+        [[certificate]]\ncert = \"/a.pem\"\n[[edge]]\nhttps = \"127.0.0.1:0\"\n\
+        [[edge.route]]\nname = \"admin\"\nclients = [\"CN=alice\"]\nto = \"127.0.0.1:1\"\n";
+    for (args, code, expected) in [
+        (&["--client", "CN=alice"][..], 0, "allowed by route admin"),
+        (&["--client", "CN=bob"], 0, "is not one of its `clients`"),
+        (&[], 0, "it requires a client certificate"),
+        (&["--client", "bob"], 2, "does not name client certificates"),
+        (
+            &["--client", "CN=a", "--client", "CN=b"],
+            2,
+            "one common name",
+        ),
+    ] {
+        let args = [&["https://a.example/"], args].concat();
+        let finished = run_with("explain", config, &args);
+        let printed = finished.stdout + &finished.stderr;
+        assert_eq!(finished.code, Some(code), "{args:?}: {printed}");
+        assert!(printed.contains(expected), "{args:?}: {printed}");
+    }
+}
+
+#[test]
 fn explain_without_a_config_answers_for_a_plain_proxy_and_refuses_what_it_cannot_read() {
     let finished = run(&["explain", "https://10.0.0.5/"]);
     assert!(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use byway_dial::BadTarget;
+use byway_tls::ClientPattern;
 use clap::Args;
 
 use super::{Common, EXIT_CONFIG, refuse, terminal};
@@ -29,6 +30,10 @@ pub(super) struct ExplainArgs {
     /// The user of the request, whose password is taken to be correct
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
+    /// What the certificate of the client has: CN=alice, DNS:…, email:…, URI:…, IP:…, SHA256:…, or *
+    /// for any certificate. May be given several times
+    #[arg(long, value_name = "NAME")]
+    client: Vec<ClientPattern>,
 }
 
 /// Prints one paragraph a listener on stdout. Exit code 0 for any result; 2 if the target or the
@@ -46,6 +51,16 @@ pub(super) fn run(args: &ExplainArgs, common: &Common) -> ExitCode {
                 }
                 error => terminal::error(error),
             }
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    let question = match ClientPattern::example(&args.client) {
+        _ if args.client.is_empty() => question,
+        Some(client) => question.of_client(client),
+        None => {
+            terminal::error(
+                "--client: a certificate has one common name and one fingerprint: give each once",
+            );
             return ExitCode::from(EXIT_CONFIG);
         }
     };

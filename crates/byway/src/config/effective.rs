@@ -283,6 +283,7 @@ fn route(f: &mut fmt::Formatter<'_>, plan: &RoutePlan) -> fmt::Result {
         Some(path) => writeln!(f, "path = {}", quoted(path))?,
         None => writeln!(f, "# path: every path")?,
     }
+    criterion(f, "clients", &plan.clients)?;
     writeln!(
         f,
         "to = {}",
@@ -368,7 +369,8 @@ fn rule(f: &mut fmt::Formatter<'_>, plan: &Rule, section: &str) -> fmt::Result {
     criterion(f, "suffix", &plan.suffixes)?;
     criterion(f, "cidr", &plan.cidrs)?;
     criterion(f, "port", &ports)?;
-    criterion(f, "user", &plan.users)
+    criterion(f, "user", &plan.users)?;
+    criterion(f, "client", &plan.clients)
 }
 
 fn port_range(range: &RangeInclusive<u16>) -> String {

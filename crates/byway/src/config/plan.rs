@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use byway_dial::{HostName, Parent, Target};
+use byway_tls::ClientPattern;
 use ipnet::IpNet;
 
 use super::bind::Bind;
@@ -364,6 +365,8 @@ pub struct RoutePlan {
     pub hosts: Vec<HostPattern>,
     /// Which canonical paths; none for every path.
     pub path: Option<regex::Regex>,
+    /// Which client certificates may use it; empty for every client.
+    pub clients: Vec<ClientPattern>,
     /// Where requests go; at least one.
     pub upstreams: Vec<Arc<UpstreamPlan>>,
     /// What needs no other section.
@@ -394,6 +397,7 @@ impl PartialEq for RoutePlan {
             name,
             hosts,
             path,
+            clients,
             upstreams,
             settings,
             max_body,
@@ -402,6 +406,7 @@ impl PartialEq for RoutePlan {
         *name == other.name
             && *hosts == other.hosts
             && path == other.path.as_ref().map(regex::Regex::as_str)
+            && *clients == other.clients
             && *upstreams == other.upstreams
             && *settings == other.settings
             && *max_body == other.max_body
@@ -445,7 +450,8 @@ pub struct EgressPlan {
 }
 
 /// A rule of an exit: matches if the target is in `hosts`, `suffixes` or `cidrs` (or all three are
-/// empty), and its port in `ports` (or that is empty), and the user in `users` (or that is empty).
+/// empty), and its port in `ports` (or that is empty), and the user in `users` (or that is empty),
+/// and the certificate of the client matches one of `clients` (or that is empty).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
     /// Its place in the section, from 1, for messages.
@@ -462,6 +468,8 @@ pub struct Rule {
     pub ports: Vec<RangeInclusive<u16>>,
     /// Names of users.
     pub users: Vec<Arc<str>>,
+    /// Client certificates.
+    pub clients: Vec<ClientPattern>,
 }
 
 /// What happens to a target that a rule matches.

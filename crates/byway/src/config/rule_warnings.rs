@@ -5,7 +5,7 @@
 //! Out:   one sentence for each rule that earlier rules cover, and for each whose range covers port
 //!        25 without opening it.
 //! Never: a false alarm. A rule is reported only if earlier rules match each of its hosts, suffixes
-//!        and networks, for each of its ports and users. A network is covered by networks alone:
+//!        and networks, for each of its ports, users and client certificates. A network is covered by networks alone:
 //!        the address rules of a section are also applied to what a name resolves to, where a rule
 //!        without `cidr` decides nothing.
 
@@ -14,6 +14,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use byway_dial::covered_closed_port;
+use byway_tls::ClientPattern;
 use ipnet::IpNet;
 
 use super::plan::{EgressPlan, Rule, RuleAction};
@@ -159,7 +160,8 @@ impl<'r> Earlier<'r> {
     }
 }
 
-/// Notes, for each port range and each user of `rule`, the first of `candidates` that covers both.
+/// Notes, for each port range, user and client certificate of `rule`, the first of `candidates` that
+/// covers them.
 fn each_way<'r>(
     rule: &Rule,
     candidates: &[&[&'r Rule]],
@@ -175,13 +177,20 @@ fn each_way<'r>(
         true => vec![None],
         false => rule.users.iter().map(Some).collect(),
     };
+    let clients: Vec<Option<&ClientPattern>> = match rule.clients.is_empty() {
+        true => vec![None],
+        false => rule.clients.iter().map(Some).collect(),
+    };
     for range in ranges {
         for user in &users {
-            let mut in_order = candidates.iter().flat_map(|list| list.iter().copied());
-            note(
-                in_order
-                    .find(|earlier| covers_ports(earlier, range) && covers_user(earlier, *user))?,
-            );
+            for client in &clients {
+                let mut in_order = candidates.iter().flat_map(|list| list.iter().copied());
+                note(in_order.find(|earlier| {
+                    covers_ports(earlier, range)
+                        && covers_user(earlier, *user)
+                        && covers_client(earlier, *client)
+                })?);
+            }
         }
     }
     Some(())
@@ -200,6 +209,12 @@ fn covers_ports(earlier: &Rule, range: &RangeInclusive<u16>) -> bool {
 /// Whether `earlier` covers this user; none means every user.
 fn covers_user(earlier: &Rule, user: Option<&Arc<str>>) -> bool {
     earlier.users.is_empty() || user.is_some_and(|user| earlier.users.contains(user))
+}
+
+/// Whether `earlier` covers these client certificates; none means every client, also without one.
+fn covers_client(earlier: &Rule, client: Option<&ClientPattern>) -> bool {
+    let covers = |client| earlier.clients.iter().any(|own| own.covers(client));
+    earlier.clients.is_empty() || client.is_some_and(covers)
 }
 
 fn is_everywhere(rule: &Rule) -> bool {

@@ -26,8 +26,8 @@ pub struct TableReader<'t, 'i> {
     path: &'t str,
     /// `[[edge.route]]`, as messages call the table.
     heading: &'t str,
-    /// A key of the section that this table does not have.
-    without: &'static str,
+    /// Keys of the section that this table does not have.
+    without: &'static [&'static str],
     known: Vec<&'static str>,
     diagnostics: &'t mut Vec<Diagnostic>,
 }
@@ -42,7 +42,7 @@ impl<'t, 'i> TableReader<'t, 'i> {
             table,
             path: "",
             heading: "the top of the file",
-            without: "",
+            without: &[],
             known: Vec::new(),
             diagnostics,
         }
@@ -165,18 +165,18 @@ impl<'t, 'i> TableReader<'t, 'i> {
         let path = self.name(key);
         let heading = format!("[{path}]");
         match value.get_ref() {
-            DeValue::Table(table) => self.below(table, &path, &heading, ""),
+            DeValue::Table(table) => self.below(table, &path, &heading, &[]),
             _ => self
                 .mismatch(key, value, "a table", &|| heading.clone())
                 .unwrap_or_default(),
         }
     }
 
-    /// Tables `[[key]]`, which do not have the key `without`.
+    /// Tables `[[key]]`, which do not have the keys `without`.
     pub(super) fn sections<T: Section>(
         &mut self,
         key: &'static str,
-        without: &'static str,
+        without: &'static [&'static str],
     ) -> Option<At<Vec<At<T>>>> {
         let value = self.value(key)?;
         let path = self.name(key);
@@ -203,7 +203,7 @@ impl<'t, 'i> TableReader<'t, 'i> {
         table: &DeTable<'i>,
         path: &str,
         heading: &str,
-        without: &'static str,
+        without: &'static [&'static str],
     ) -> T {
         TableReader {
             table,
@@ -217,7 +217,7 @@ impl<'t, 'i> TableReader<'t, 'i> {
     }
 
     fn value(&mut self, key: &'static str) -> Option<&'t Spanned<DeValue<'i>>> {
-        if key == self.without {
+        if self.without.contains(&key) {
             return None;
         }
         self.known.push(key);

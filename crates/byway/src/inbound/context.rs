@@ -12,7 +12,7 @@ use byway_dial::Stream;
 use byway_http::filter::MakeFilter;
 use byway_http::h2::BufferBudget;
 use byway_pool::Pool;
-use byway_tls::Session;
+use byway_tls::{ClientIdentity, Session};
 
 use super::admission::Admission;
 use super::public_ports::OpenPorts;
@@ -188,6 +188,11 @@ impl ConnectionInfo {
             resumed: session.is_resumed(),
             client: session.client().map(|client| &*client.subject),
         })
+    }
+
+    /// Who the client is by its certificate, if it has presented one.
+    pub fn tls_client(&self) -> Option<&ClientIdentity> {
+        self.tls.as_deref().and_then(Session::client)
     }
 }
 

@@ -296,6 +296,7 @@ async fn decide_and_open(
         role: &frontend.role,
         peer,
         user,
+        client: None,
         own: &own,
         ask,
     };

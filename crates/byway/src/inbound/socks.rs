@@ -5,7 +5,6 @@
 //! Never: serves BIND and UDP ASSOCIATE (replied with 07), or a target without the user that the
 //!        listener requires.
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -104,7 +103,7 @@ impl SocksConnection<'_> {
                 self.context,
                 self.plan,
                 self.frontend,
-                self.info.peer,
+                self.info,
                 &socks_request
             ));
             unless_gone(|cx| self.downstream.stream().poll_broken(cx), dialling).await
@@ -281,7 +280,7 @@ async fn dial(
     context: &ConnectionContext,
     plan: &Arc<Plan>,
     frontend: &FrontendPlan,
-    peer: Option<SocketAddr>,
+    info: &ConnectionInfo,
     socks_request: &SocksRequest,
 ) -> Result<(Dialled, Allowed), Fault> {
     let engine = context.engine();
@@ -290,8 +289,9 @@ async fn dial(
     let inquiry = Inquiry {
         plan,
         role: &frontend.role,
-        peer,
+        peer: info.peer,
         user,
+        client: info.tls_client(),
         own: &own,
         ask: Ask::Target(&socks_request.target),
     };

@@ -34,6 +34,7 @@ pub async fn serve(
             role: &frontend.role,
             peer: info.peer,
             user: None,
+            client: info.tls_client(),
             own: &own,
             ask: Ask::Fixed,
         };

@@ -29,8 +29,8 @@ pub enum PoolKey {
     Upstream(Arc<str>),
     /// An exposed service, behind a link.
     Service(byway_link::Name),
-    /// A target of an egress. Policy may differ by listener, user and Plan, so those are part of
-    /// the identity.
+    /// A target of an egress. Policy may differ by listener, user, client certificate and Plan, so
+    /// those are part of the identity.
     Egress {
         /// The number of the Plan.
         generation: u64,
@@ -38,6 +38,8 @@ pub enum PoolKey {
         listener: Option<Arc<ListenerKey>>,
         /// The authenticated user.
         user: Option<Arc<str>>,
+        /// The SHA-256 of the certificate of the client.
+        certificate: Option<Arc<str>>,
         /// The destination.
         target: Target,
     },

@@ -1,6 +1,6 @@
 //! Inquiry: what an inbound has parsed from a connection or a request, before anything was decided.
 //!
-//! In:    the Plan in force, the listener's role, the peer, the user, and what is requested.
+//! In:    the Plan in force, the listener's role, the peer, the user and its certificate, and what is requested.
 //! Out:   the one argument of `policy::decide`.
 //! Never: owns text of the request; it lives for one decision.
 
@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use byway_dial::Target;
+use byway_tls::ClientIdentity;
 
 use crate::config::{Plan, Role, ServicePlan};
 
@@ -22,6 +23,9 @@ pub struct Inquiry<'a> {
     pub peer: Option<SocketAddr>,
     /// The authenticated user.
     pub user: Option<&'a Arc<str>>,
+    /// Whose certificate the TLS session of the client was verified with; `None` without one, and
+    /// for streams of links.
+    pub client: Option<&'a ClientIdentity>,
     /// The addresses of this node's listeners, to which an egress must not connect.
     pub own: &'a Arc<[SocketAddr]>,
     /// What is requested.

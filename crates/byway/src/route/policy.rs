@@ -7,7 +7,8 @@
 //!        name resolves to, with the address rules in `Allowed`.
 //!
 //! How the rules of an egress apply. The first match wins, in written order:
-//! 1. A rule applies to an inquiry if its ports and its users (empty = all) include it.
+//! 1. A rule applies to an inquiry if its ports, its users and its client certificates (empty = all)
+//!    include it.
 //! 2. It matches if the target's name is among its hosts or under its suffixes, or if the target is
 //!    a literal address inside its CIDRs; a rule with none of the three matches everything that it
 //!    applies to.
@@ -28,6 +29,7 @@ use byway_dial::{
     peer_text,
 };
 use byway_link::Name;
+use byway_tls::{ClientIdentity, ClientPattern};
 use ipnet::IpNet;
 
 use super::inquiry::{Ask, Inquiry};
@@ -173,8 +175,8 @@ impl Allowed {
 /// Decides about an inquiry.
 ///
 /// # Errors
-/// `NoRoute` (404) when no route matches, `Denied` (403) when a rule, the default or the guard
-/// refuses.
+/// `NoRoute` (404) when no route matches, `Denied` (403) when the `clients` of the route, a rule, the
+/// default or the guard refuses.
 pub fn decide(inquiry: &Inquiry<'_>) -> Result<Allowed, Fault> {
     match (inquiry.role, inquiry.ask) {
         (Role::Edge(edge), Ask::Request { host, path }) => decide_edge(inquiry, edge, host, path),
@@ -228,6 +230,16 @@ fn decide_edge(
             format!("no route matches {}{}", peer_text(host), peer_text(path)),
         ));
     };
+    if !is_listed_client(&route.clients, inquiry.client) {
+        let who = match inquiry.client {
+            Some(_) => "the certificate of this client is not one of its `clients`",
+            None => "it requires a client certificate, and there is none",
+        };
+        return Err(denied(format!(
+            "route {} refuses this client: {who}",
+            route.name
+        )));
+    }
     let because = Because::Route(Arc::clone(&route.name));
     Ok(configured(
         inquiry,
@@ -276,7 +288,7 @@ fn decide_egress(
     let matched = egress
         .rules
         .iter()
-        .find_map(|rule| Match::of(rule, target, inquiry.user).map(|how| (rule, how)));
+        .find_map(|rule| Match::of(rule, target, inquiry).map(|how| (rule, how)));
     let because = matched.map_or(Because::Default, |(rule, _)| Because::Rule(rule.number));
     let mut outbound = match matched {
         Some((
@@ -388,8 +400,8 @@ enum Match {
 }
 
 impl Match {
-    fn of(rule: &Rule, target: &Target, user: Option<&Arc<str>>) -> Option<Self> {
-        if !applies_to(rule, target, user) {
+    fn of(rule: &Rule, target: &Target, inquiry: &Inquiry<'_>) -> Option<Self> {
+        if !applies_to(rule, target, inquiry) {
             return None;
         }
         let anywhere = rule.hosts.is_empty() && rule.suffixes.is_empty() && rule.cidrs.is_empty();
@@ -402,15 +414,24 @@ impl Match {
     }
 }
 
-/// Whether its ports and its users include the inquiry.
-fn applies_to(rule: &Rule, target: &Target, user: Option<&Arc<str>>) -> bool {
+/// Whether its ports, its users and its client certificates include the inquiry.
+fn applies_to(rule: &Rule, target: &Target, inquiry: &Inquiry<'_>) -> bool {
     let port = target.port().unwrap_or_default();
     let port_fits = rule.ports.is_empty() || rule.ports.iter().any(|range| range.contains(&port));
-    port_fits && is_for_user(rule, user)
+    port_fits && is_for_client(rule, inquiry)
 }
 
-fn is_for_user(rule: &Rule, user: Option<&Arc<str>>) -> bool {
-    rule.users.is_empty() || user.is_some_and(|user| rule.users.contains(user))
+/// Whether its users and its client certificates include the client.
+fn is_for_client(rule: &Rule, inquiry: &Inquiry<'_>) -> bool {
+    let is_listed = |user| rule.users.contains(user);
+    (rule.users.is_empty() || inquiry.user.is_some_and(is_listed))
+        && is_listed_client(&rule.clients, inquiry.client)
+}
+
+/// Whether one of the patterns matches the certificate, or there are none.
+fn is_listed_client(patterns: &[ClientPattern], client: Option<&ClientIdentity>) -> bool {
+    let is_matched = |client| patterns.iter().any(|pattern| pattern.matches(client));
+    patterns.is_empty() || client.is_some_and(is_matched)
 }
 
 fn names(rule: &Rule, name: &HostName) -> bool {
@@ -428,7 +449,7 @@ fn may_be_opened_by_address(egress: &EgressPlan, inquiry: &Inquiry<'_>, target: 
         && egress.rules.iter().any(|rule| {
             matches!(rule.action, RuleAction::Allow)
                 && !rule.cidrs.is_empty()
-                && applies_to(rule, target, inquiry.user)
+                && applies_to(rule, target, inquiry)
         })
 }
 
@@ -439,7 +460,7 @@ fn may_open_port_by_address(egress: &EgressPlan, inquiry: &Inquiry<'_>, target: 
         let opens = matches!(rule.action, RuleAction::Allow)
             && !rule.cidrs.is_empty()
             && names_port(&rule.ports, port);
-        opens && applies_to(rule, target, inquiry.user)
+        opens && applies_to(rule, target, inquiry)
     })
 }
 
@@ -461,7 +482,7 @@ fn through_parent(
     }
 }
 
-/// The CIDR rules that apply to this user, in order. The dialler checks ports, address by address.
+/// The CIDR rules that apply to this user and client certificate, in order. The dialler checks ports, address by address.
 ///
 /// Only an `allow` rule opens an address that is dialled from here. The networks of a `via` rule
 /// select the literal addresses that are sent to its parent, and open only those:
@@ -473,11 +494,11 @@ fn address_rules(
     via_rule: Option<usize>,
     otherwise_allow: bool,
 ) -> AddressRules {
-    let of_user = egress
+    let of_client = egress
         .rules
         .iter()
-        .filter(|rule| is_for_user(rule, inquiry.user));
-    let rules = of_user.filter_map(|rule| {
+        .filter(|rule| is_for_client(rule, inquiry));
+    let rules = of_client.filter_map(|rule| {
         let allow = match rule.action {
             RuleAction::Allow if via_rule.is_none() => true,
             RuleAction::Deny => false,

@@ -1,5 +1,7 @@
 //! Clients: certificates that clients present.
 
+use std::io::{Read, Write};
+
 use byway_testkit::{Origin, Program};
 
 use super::BYWAY;
@@ -87,4 +89,85 @@ fn a_certificate_of_another_authority_is_refused() {
             .is_err()
     );
     program.wait_for_log("class=\"client_certificate\"");
+}
+
+#[test]
+fn a_route_is_for_the_client_certificates_that_it_names() {
+    let (site, origin) = (Site::new(), Origin::useful());
+    site.issue("a", &["a.example"]);
+    let config = format!(
+        "[[tls.client]]\nhosts = [\"a.example\"]\nca = \"{}\"\nmode = \"optional\"\n{}clients = [\"CN=alice\"]\n",
+        site.path("root.pem").display(),
+        site.config(&origin, &["a.pem"], "")
+    );
+    let program = Program::configured(BYWAY, &config);
+    let status = |more: &[&str]| {
+        let port = program.address().port();
+        let (at, url) = (
+            format!("a.example:{port}:127.0.0.1"),
+            format!("https://a.example:{port}/"),
+        );
+        let mut args = vec!["-o", "/dev/null", "-w", "%{http_version} %{http_code}"];
+        args.extend(["--resolve", &at]);
+        args.extend(more);
+        args.push(&url);
+        site.curl(&args)
+    };
+    let pem = |name: &str| site.client_file(name).display().to_string();
+    let (alice, bob) = (pem("alice"), pem("bob"));
+    for (version, answered) in [("--http1.1", "1.1"), ("--http2", "2")] {
+        for (who, code) in [
+            (&["--cert", &alice][..], "200"),
+            (&["--cert", &bob], "403"),
+            (&[], "403"),
+        ] {
+            let args = [&[version], who].concat();
+            assert_eq!(status(&args), (format!("{answered} {code}"), 0), "{args:?}");
+        }
+    }
+    assert_eq!(origin.requests().len(), 2);
+}
+
+#[test]
+fn a_proxy_over_tls_has_rules_for_client_certificates() {
+    let (site, origin) = (Site::new(), Origin::useful());
+    site.issue("proxy", &["proxy.example"]);
+    let config = format!(
+        "spill.mode = \"off\"\n[[tls.client]]\nhosts = [\"proxy.example\"]\nca = \"{}\"\nmode = \"optional\"\n\
+         [[certificate]]\ncert = \"{}\"\n[[proxy]]\nhttps = \"127.0.0.1:0\"\n\
+         [[proxy.rule]]\naction = \"allow\"\ncidr = \"127.0.0.0/8\"\nclient = \"CN=alice\"\n",
+        site.path("root.pem").display(),
+        site.path("proxy.pem").display()
+    );
+    let program = Program::configured(BYWAY, &config);
+    let port = program.address().port();
+    let (proxy, at) = (
+        format!("https://proxy.example:{port}"),
+        format!("proxy.example:{port}:127.0.0.1"),
+    );
+    let root = site.path("root.pem").display().to_string();
+    let url = format!("http://{}/", origin.address());
+    let (alice, bob) = (site.client_file("alice"), site.client_file("bob"));
+    for (file, code) in [(&alice, "200"), (&bob, "403"), (&alice, "200")] {
+        let file = file.display().to_string();
+        let mut args = vec!["--proxy", &proxy, "--proxy-cacert", &root, "--resolve", &at];
+        args.extend(["--proxy-cert", &file]);
+        args.extend(["-o", "/dev/null", "-w", "%{http_code}", &url]);
+        assert_eq!(site.curl(&args), (code.to_owned(), 0), "{file}");
+    }
+    assert_eq!(origin.requests().len(), 2);
+    // SOCKS over TLS has the same rules: 2 is "not allowed by ruleset" (RFC 1928 section 6).
+    for (client, reply) in [
+        (site.client_called("alice"), 0),
+        (site.client_called("bob"), 2),
+    ] {
+        let mut stream = client.connect(program.address(), "proxy.example").unwrap();
+        let request = byway_testkit::asking::socks5(origin.address());
+        stream
+            .write_all(&[&[5, 1, 0], &request[..]].concat())
+            .unwrap();
+        let mut answer = [0; 4];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, [5, 0, 5, reply]);
+    }
 }

@@ -102,9 +102,7 @@ impl Site {
 
     /// The same, with a certificate of this authority for `name`.
     pub(crate) fn client_called(&self, name: &str) -> Client {
-        let mut params = CertificateParams::new(vec!["client.example".to_owned()]).unwrap();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, name);
+        let params = client_params(name);
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &self.issuer).unwrap().der().clone();
         let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
@@ -113,6 +111,11 @@ impl Site {
                 .with_client_auth_cert(vec![leaf], key)
                 .unwrap(),
         )
+    }
+
+    /// A file with a certificate of this authority for the client `name`, and its key.
+    pub(crate) fn client_file(&self, name: &str) -> PathBuf {
+        self.issue_with(&format!("client-{name}"), client_params(name))
     }
 
     fn verified(&self) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
@@ -248,4 +251,12 @@ pub(crate) fn launch(config: &str) -> Launch {
 pub(crate) fn has(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&paths).any(|folder| Path::new(&folder).join(program).exists())
+}
+
+/// A certificate for the client `name`.
+fn client_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::new(vec!["client.example".to_owned()]).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
 }

@@ -106,6 +106,16 @@ impl Resolver<'_> {
                 "`hosts` is empty: leave it out to match every host",
             ));
         }
+        if let Some(clients) = written
+            .clients
+            .as_ref()
+            .filter(|clients| clients.value.is_empty())
+        {
+            self.note(Diagnostic::new(
+                &clients.place,
+                "`clients` is empty: leave it out to let every client use the route",
+            ));
+        }
         let settings = written.resolve(self, "");
         let place = written
             .path
@@ -117,6 +127,7 @@ impl Resolver<'_> {
             name: name.into(),
             hosts,
             path,
+            clients: self.client_patterns("clients", &written.clients),
             upstreams: self.upstreams(route, binds),
             settings,
             max_body: self.max_body(&written.max_body, max_body),

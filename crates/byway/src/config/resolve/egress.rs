@@ -214,6 +214,7 @@ impl Resolver<'_> {
             cidrs: self.networks("cidr", &written.cidr),
             ports: self.ports(&written.port),
             users: self.rule_users(&written.user, users),
+            clients: self.client_patterns("client", &written.client),
             action: self.action(rule)?,
         };
         Some(plan)
@@ -320,13 +321,14 @@ fn unknown_user(text: &Text, users: &[UserPlan]) -> Diagnostic {
     Diagnostic::new(&text.place, message).help(help).absent()
 }
 
-fn lists(rule: &section::Rule) -> [(&'static str, &Option<At<Vec<Text>>>); 5] {
+fn lists(rule: &section::Rule) -> [(&'static str, &Option<At<Vec<Text>>>); 6] {
     [
         ("host", &rule.host),
         ("suffix", &rule.suffix),
         ("cidr", &rule.cidr),
         ("port", &rule.port),
         ("user", &rule.user),
+        ("client", &rule.client),
     ]
 }
 

@@ -74,6 +74,8 @@ pub(super) struct Resolver<'s> {
     edges: HashMap<Bind, usize>,
     /// Where `https` is written first.
     first_https: Option<Place>,
+    /// Where client certificates are named first.
+    first_client_pattern: Option<Place>,
 }
 
 impl<'s> Resolver<'s> {
@@ -90,6 +92,7 @@ impl<'s> Resolver<'s> {
             line_ends: memchr::memchr_iter(b'\n', around.text.as_bytes()).collect(),
             edges: HashMap::new(),
             first_https: None,
+            first_client_pattern: None,
         }
     }
 

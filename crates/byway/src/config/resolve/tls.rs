@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use byway_dial::HostName;
+use byway_tls::ClientPattern;
 
 use super::super::bind::Bind;
 use super::super::diagnostic::Diagnostic;
@@ -31,6 +32,12 @@ impl Resolver<'_> {
         let clients = clients
             .filter_map(|client| self.clients(client, &mut seen))
             .collect();
+        if let (true, Some(place)) = (file.tls.client.is_empty(), &self.first_client_pattern) {
+            let message = "a rule for client certificates is never met: no host asks for one";
+            let help = "add [[tls.client]] with hosts = [\"admin.example.com\"] and ca = \"/etc/byway/clients.pem\"";
+            let diagnostic = Diagnostic::new(place, message).help(help).absent();
+            self.note(diagnostic);
+        }
         let acme = self.acme(&file.acme, listeners, &certificates);
         let local_names: Vec<HostName> = self.all_parsed("local_names", &file.tls.local_names);
         let local_names = local_names
@@ -54,6 +61,18 @@ impl Resolver<'_> {
             acme,
             local_names,
         }
+    }
+
+    /// Which client certificates a rule or a route is for.
+    pub(super) fn client_patterns(
+        &mut self,
+        key: &str,
+        texts: &Option<At<Vec<Text>>>,
+    ) -> Vec<ClientPattern> {
+        if let (None, Some(texts)) = (&self.first_client_pattern, texts) {
+            self.first_client_pattern = Some(texts.place.clone());
+        }
+        self.all_parsed(key, texts)
     }
 
     fn certificates(&mut self, written: &[At<Certificate>]) -> Vec<CertificatePlan> {

@@ -384,7 +384,7 @@ impl<T: Section> Form for Vec<T> {
 
     const READ: Read<Self::Written> = |table, key, _| {
         table
-            .sections(key, "")
+            .sections(key, &[])
             .map(|all| all.value)
             .unwrap_or_default()
     };
@@ -402,7 +402,7 @@ impl<T: Section> Form for Inline<T> {
     type Range = ();
     const ANY: Self::Range = ();
 
-    const READ: Read<Self::Written> = |table, key, _| table.sections(key, "");
+    const READ: Read<Self::Written> = |table, key, _| table.sections(key, &[]);
 
     fn shape((): ()) -> Shape {
         Shape::Inline(T::describe())

@@ -24,6 +24,12 @@ keys! {
         /// As the path will be forwarded, without the query; begin it with `^` to match from the
         /// start. Linear-time syntax; at most 1 MiB compiled.
         path: String, in "a regular expression", example "^/api/", default "every path";
+        /// Client certificates that may use the route; other clients get 403.
+        ///
+        /// Written as `client` of `[[proxy.rule]]`. It needs a `[[tls.client]]` for the hosts of the
+        /// route, whose authorities vouch for it.
+        clients: Vec<String>, in "client certificates", example ["CN=alice"],
+            default "every client, with or without a certificate";
         /// One upstream or several.
         ///
         /// Several are used round robin.

@@ -11,7 +11,7 @@ keys! {
     ///
     /// Rules are tried in their order, the first that matches decides. A rule matches if all that it
     /// names does: the target (one of `host`, `suffix` and `cidr`), the port, and in a `[[proxy]]`
-    /// the user.
+    /// the user and the certificate of the client.
     pub struct Rule {
         /// What happens to what matches.
         ///
@@ -41,10 +41,18 @@ keys! {
             default "every port";
         /// Names of `users`.
         user: Vec<String>, in "names", example ["alice"], default "every user";
+        /// Client certificates.
+        ///
+        /// `"CN=alice"` (the only common name), an alternative name (`"DNS:…"`, `"email:…"`, `"URI:…"`,
+        /// `"IP:…"`), `"SHA256:…"` (the fingerprint) or `"*"` (any). It needs a `[[tls.client]]` for the
+        /// name of the proxy, whose authorities vouch for it; a client without a certificate does not
+        /// match.
+        client: Vec<String>, in "client certificates", example ["CN=alice"],
+            default "every client, with or without a certificate";
     }
 }
 
-/// The rules of an exit, which has no users that a rule could name.
+/// The rules of an exit, which has no users and no TLS clients that a rule could name.
 pub struct RulesWithoutUsers;
 
 impl Form for RulesWithoutUsers {
@@ -52,12 +60,12 @@ impl Form for RulesWithoutUsers {
     type Range = ();
     const ANY: Self::Range = ();
     const READ: Read<Self::Written> = |table, key, _| {
-        let rules = table.sections(key, "user");
+        let rules = table.sections(key, &["user", "client"]);
         rules.map(|all| all.value).unwrap_or_default()
     };
 
     fn shape((): ()) -> Shape {
-        Shape::Tables(Rule::describe().without("user"))
+        Shape::Tables(Rule::describe().without("user").without("client"))
     }
 }
 

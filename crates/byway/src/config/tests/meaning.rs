@@ -539,6 +539,28 @@ fn rules_name_hosts_networks_ports_and_users_that_exist() {
 }
 
 #[test]
+fn client_certificates_are_named_by_patterns_and_only_where_a_host_asks_for_them() {
+    let rule = |line: &str| with_egress(&format!("[[proxy.rule]]\naction = \"deny\"\n{line}\n"));
+    let asked = |line: &str| {
+        let client = "[[tls.client]]\nhosts = [\"a.example\"]\nca = \"/c.pem\"\n";
+        rule(line) + client
+    };
+    one(
+        &rule("client = \"CN=alice\""),
+        "5:10 a rule for client certificates is never met: no host asks for one",
+    );
+    let found = errors(&asked("client = \"alice\""));
+    assert!(
+        found[0].starts_with("5:10 `client`: `alice` does not name client certificates: write"),
+        "{found:?}"
+    );
+    one(
+        &asked("client = []"),
+        "5:10 `client` is empty: leave it out to match everything",
+    );
+}
+
+#[test]
 fn a_rule_behind_one_that_matches_everything_is_never_reached() {
     let rules =
         "[[proxy.rule]]\naction = \"deny\"\n[[proxy.rule]]\naction = \"allow\"\nport = 443\n";

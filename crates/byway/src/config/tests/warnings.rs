@@ -172,6 +172,38 @@ fn warned_rules(section: &str, rules: &[&str]) -> Vec<String> {
 }
 
 #[test]
+fn a_rule_for_client_certificates_covers_only_rules_for_the_same_ones() {
+    let warned = |first: &str, second: &str| {
+        let text = format!(
+            "[[tls.client]]\nhosts = [\"a.example\"]\nca = \"/c.pem\"\n\
+             [[certificate]]\ncert = \"/a.pem\"\n[[proxy]]\nname = \"out\"\nhttps = \"127.0.0.1:1080\"\n\
+             [[proxy.rule]]\naction = \"deny\"\nport = 443\n{first}\n\
+             [[proxy.rule]]\naction = \"allow\"\nport = 443\n{second}\n"
+        );
+        let warnings = warnings(&parse(&text, "byway.toml", Path::new("/state")).unwrap());
+        warnings
+            .iter()
+            .any(|text| text.contains("is never reached"))
+    };
+    let (alice, bob, any) = (
+        "client = \"CN=alice\"",
+        "client = \"CN=bob\"",
+        "client = \"*\"",
+    );
+    for (first, second, expected) in [
+        ("", alice, true),
+        (alice, alice, true),
+        (any, alice, true),
+        (alice, "", false),
+        (any, "", false),
+        (alice, any, false),
+        (alice, bob, false),
+    ] {
+        assert_eq!(warned(first, second), expected, "{first}, then {second}");
+    }
+}
+
+#[test]
 fn a_rule_behind_rules_that_match_all_of_its_targets_is_warned_of() {
     let allow = "action = \"allow\"";
     for (first, second) in [

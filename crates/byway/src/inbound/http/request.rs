@@ -161,12 +161,7 @@ fn edge_action<'r>(
         target: path::target(&path, request.path(), request.path_and_query()),
         forwarded: Some(Forwarded {
             peer: cx.peer_text.map(IpText::as_bytes),
-            client_cert: cx
-                .info
-                .tls
-                .as_ref()
-                .and_then(|tls| tls.client())
-                .map(|one| &*one.field),
+            client_cert: cx.info.tls_client().map(|one| &*one.field),
             request_id: received.id.as_str(),
             trusted,
             is_tls,
@@ -208,6 +203,10 @@ fn egress_action<'r>(
             generation: cx.plan.generation,
             listener: cx.connection.settings.listener(),
             user,
+            certificate: cx
+                .info
+                .tls_client()
+                .map(|client| Arc::clone(&client.fingerprint)),
             target,
         }),
         target: request.path_and_query().into(),
@@ -226,6 +225,7 @@ fn decide(
         role: &cx.frontend.role,
         peer: cx.info.peer,
         user,
+        client: cx.info.tls_client(),
         own: &cx.connection.live().own_addresses(),
         ask,
     })

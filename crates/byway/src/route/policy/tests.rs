@@ -29,6 +29,7 @@ fn ask(plan: &Arc<Plan>, target: &str, user: Option<&str>) -> Result<Allowed, Fa
         role,
         peer: None,
         user: user.as_ref(),
+        client: None,
         own: &own,
         ask: Ask::Target(&target),
     })
@@ -206,6 +207,7 @@ fn a_look_up_is_charged_to_the_user_or_else_the_address_and_an_operators_to_its_
             role: &first(plan).frontend.role,
             peer,
             user: user.as_ref(),
+            client: None,
             own: &own,
             ask: asked,
         };
@@ -293,6 +295,7 @@ fn the_first_route_whose_host_and_path_match_wins_and_none_is_404() {
             role: &first(&plan).frontend.role,
             peer: None,
             user: None,
+            client: None,
             own: &own,
             ask,
         })
@@ -381,6 +384,7 @@ fn a_server_of_services_and_an_agent_dial_nothing_for_the_other_side() {
             role: &role,
             peer: None,
             user: None,
+            client: None,
             own: &own,
             ask,
         })
@@ -404,6 +408,7 @@ fn only_a_name_one_label_below_the_domain_goes_to_its_service() {
             role,
             peer: None,
             user: None,
+            client: None,
             own: &own,
             ask,
         }) {
@@ -704,4 +709,84 @@ fn a_rule_by_network_for_one_user_sends_nothing_of_another_to_its_parent() {
         None,
         "rule 2 sends it, and opens no private address"
     );
+}
+
+/// A config that asks for client certificates, and `more`.
+fn asking(more: &str) -> Arc<Plan> {
+    plan(&format!(
+        "[[tls.client]]\nhosts = [\"a.example\"]\nca = \"clients.pem\"\nmode = \"optional\"\n\
+         [[certificate]]\ncert = \"a.pem\"\n{more}"
+    ))
+}
+
+/// The decision about `ask` for a client with a certificate that has `has`; for one without a
+/// certificate if that is empty.
+fn for_client(plan: &Arc<Plan>, ask: Ask<'_>, has: &[&str]) -> String {
+    let patterns: Vec<ClientPattern> = has.iter().map(|text| text.parse().unwrap()).collect();
+    let client = ClientPattern::example(&patterns).unwrap();
+    let decided = decide(&Inquiry {
+        plan,
+        role: &first(plan).frontend.role,
+        peer: None,
+        user: None,
+        client: (!has.is_empty()).then_some(&client),
+        own: &Arc::from([]),
+        ask,
+    });
+    match decided {
+        Ok(allowed) => allowed.because().to_string(),
+        Err(fault) => fault.status().to_string(),
+    }
+}
+
+#[test]
+fn a_rule_for_client_certificates_is_for_them_alone_and_nothing_is_for_a_client_without_one() {
+    let plan = asking(
+        "[[proxy]]\nhttps = \"127.0.0.1:0\"\ndefault = \"deny\"\n\
+         [[proxy.rule]]\naction = \"deny\"\nhost = \"secret.example\"\nclient = \"CN=mallory\"\n\
+         [[proxy.rule]]\naction = \"allow\"\nclient = [\"CN=alice\", \"CN=mallory\", \"URI:spiffe://a/b\"]\n\
+         [[proxy.rule]]\naction = \"allow\"\nhost = \"news.example\"\nclient = \"*\"\n\
+         [[proxy.rule]]\naction = \"allow\"\ncidr = \"10.0.0.0/8\"\nclient = \"DNS:build.example\"\n",
+    );
+    let (secret, news, inside) = ("secret.example:443", "news.example:443", "10.0.0.1:443");
+    for (has, target, expected) in [
+        (&["CN=alice"][..], secret, "rule 2"),
+        (&["CN=mallory"], secret, "403"),
+        (&["CN=mallory"], news, "rule 2"),
+        (&["CN=bob"], secret, "403"),
+        (&["CN=bob"], news, "rule 3"),
+        (&["CN=bob", "URI:spiffe://a/b"], secret, "rule 2"),
+        // Only the rule for this certificate opens what the guard closes.
+        (&["CN=bob", "DNS:build.example"], inside, "rule 4"),
+        (&["CN=alice"], inside, "403"),
+        (&["CN=bob"], inside, "403"),
+        (&[], secret, "403"),
+        (&[], news, "403"),
+        (&[], inside, "403"),
+    ] {
+        let target = target.parse().unwrap();
+        let found = for_client(&plan, Ask::Target(&target), has);
+        assert_eq!(found, expected, "{has:?} {target}");
+    }
+}
+
+#[test]
+fn a_route_for_client_certificates_refuses_others_and_leaves_them_to_no_later_route() {
+    let plan = asking(
+        "[[edge]]\nhttps = \"127.0.0.1:0\"\n\
+         [[edge.route]]\nname = \"admin\"\npath = \"^/admin\"\nclients = [\"CN=alice\"]\nto = \"127.0.0.1:1\"\n\
+         [[edge.route]]\nname = \"rest\"\nto = \"127.0.0.1:2\"\n",
+    );
+    for (has, path, expected) in [
+        (&["CN=alice"][..], "/admin", "route admin"),
+        (&["CN=bob"], "/admin", "403"),
+        (&["DNS:alice"], "/admin", "403"),
+        (&[], "/admin", "403"),
+        (&[], "/", "route rest"),
+        (&["CN=bob"], "/", "route rest"),
+    ] {
+        let host = "a.example";
+        let found = for_client(&plan, Ask::Request { host, path }, has);
+        assert_eq!(found, expected, "{has:?} {path}");
+    }
 }
