@@ -9,7 +9,7 @@
 use byway_head::{Framed, HeadOut, Malformed, reason_phrase};
 
 use super::downstream::Downstream;
-use super::head::PSEUDONYM;
+use super::head::{PSEUDONYM, write_hsts};
 use super::{date, max_forwards};
 use crate::fault::{Fault, Reason};
 
@@ -23,6 +23,8 @@ pub struct ResponseOptions<'a> {
     pub close: bool,
     /// HEAD: the head of the response, without its body.
     pub head_only: bool,
+    /// For how long browsers have to use HTTPS; 0 where that is not said.
+    pub hsts_seconds: u32,
 }
 
 /// What is answered.
@@ -94,6 +96,7 @@ fn write_last_hop(
     out.response(200, b"OK")?;
     out.field(b"Allow", max_forwards::ALLOW.as_bytes())?;
     out.field(b"Date", &date::now())?;
+    write_hsts(out, options.hsts_seconds)?;
     out.framing(framed);
     if options.close {
         out.connection("close");
@@ -162,6 +165,7 @@ fn write_fault(
     out.response(status, reason_phrase(status).as_bytes())?;
     out.field(b"Date", &date::now())?;
     out.field(b"Content-Type", b"text/plain; charset=utf-8")?;
+    write_hsts(out, options.hsts_seconds)?;
     out.framing(framed);
     let mut field = |name: &str, value: &str| {
         // A value that is not printable is left out.
@@ -235,6 +239,7 @@ mod tests {
             in_detail,
             close: true,
             head_only,
+            hsts_seconds: 0,
         };
         let mut conn = Conn::new(byway_testkit::pipe::pair().0.into_stream());
         let mut downstream = Downstream::h1(&mut conn, Framed::None, &Limits::default());

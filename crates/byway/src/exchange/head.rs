@@ -230,6 +230,18 @@ fn of_size(bytes: Option<u64>) -> Framed {
     bytes.map_or(Framed::Chunked, Framed::Length)
 }
 
+/// Writes Strict-Transport-Security (RFC 6797) for this many seconds; nothing for 0.
+///
+/// # Errors
+/// None with a number.
+pub fn write_hsts(out: &mut impl HeadOut, seconds: u32) -> Result<(), Malformed> {
+    if seconds == 0 {
+        return Ok(());
+    }
+    let value = format!("max-age={seconds}");
+    out.field(HSTS.as_bytes(), value.as_bytes())
+}
+
 /// Writes the response head for the client.
 ///
 /// # Errors
@@ -245,9 +257,8 @@ pub fn forward_response(
         // RFC 9110 section 6.6.1: a recipient adds the time of receipt to a response without Date.
         out.field(b"Date", &date::now())?;
     }
-    if rules.hsts_seconds > 0 && response.field(HSTS).is_none() {
-        let value = format!("max-age={}", rules.hsts_seconds);
-        out.field(HSTS.as_bytes(), value.as_bytes())?;
+    if response.field(HSTS).is_none() {
+        write_hsts(out, rules.hsts_seconds)?;
     }
     if let Some(value) = rules.alt_svc.filter(|_| response.field(ALT_SVC).is_none()) {
         out.field(ALT_SVC.as_bytes(), value.as_bytes())?;

@@ -27,6 +27,48 @@ fn a_request_over_tls_is_served_and_its_origin_learns_of_it() {
 }
 
 #[test]
+fn errors_of_byway_itself_say_that_https_is_to_be_used_and_over_plain_http_nothing_does() {
+    let (site, origin) = (Site::new(), Origin::useful());
+    let more = "hsts = \"365d\"\nlisten = \"127.0.0.1:0\"\nredirect_to_https = false";
+    let program = site.edge(&origin, more);
+    let https = *program.addresses().last().unwrap();
+    let plain = program.address();
+    let client = site.client();
+    let stated = "Strict-Transport-Security: max-age=31536000\r\n";
+    // A refused path, a head that is no HTTP, and an OPTIONS that ends here.
+    for (request, status) in [
+        (
+            "GET /a%2f..%2f%00 HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n",
+            "400",
+        ),
+        ("GET / HTTP/1.1\r\nHost : a.example\r\n\r\n", "400"),
+        (
+            "OPTIONS / HTTP/1.1\r\nHost: a.example\r\nMax-Forwards: 0\r\nConnection: close\r\n\r\n",
+            "200",
+        ),
+    ] {
+        let mut stream = client.connect(https, "a.example").unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let answer = rest(&mut stream).unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert_eq!(answer.matches(stated).count(), 1, "{request}: {answer}");
+
+        let mut socket = TcpStream::connect(plain).unwrap();
+        socket.write_all(request.as_bytes()).unwrap();
+        let answer = rest(&mut socket).unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert!(!answer.contains("Strict-Transport-Security"), "{answer}");
+    }
+    assert_eq!(origin.connections(), 0);
+}
+
+#[test]
 fn a_kept_connection_serves_many_requests_and_absolute_targets_of_https() {
     let (site, origin) = (
         Site::new(),

@@ -41,7 +41,7 @@ keys! {
         reject_empty_segments: bool => bool = false;
         /// How long browsers use HTTPS only (`Strict-Transport-Security`).
         ///
-        /// Sent over HTTPS only. Begin with a short time: it cannot be taken back before it is over.
+        /// Sent over HTTPS only, with responses of upstreams and with errors of Byway itself. Begin with a short time: it cannot be taken back before it is over.
         hsts: Maybe<Period> => Option<Duration> = None, in seconds(1)..=seconds(63_072_000),
             example "365d", default "not sent";
     }

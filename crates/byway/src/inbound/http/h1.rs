@@ -253,6 +253,7 @@ impl Http1Connection {
             in_detail,
             close: true,
             head_only: false,
+            hsts_seconds: request::hsts_seconds(frontend, &self.info),
         };
         let mut record = RequestRecord::begun(Instant::now());
         let codec = frontend.limits.head_limits();

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::super::context::{ConnectionContext, ConnectionInfo};
 use super::super::tunnel;
 use super::client;
-use super::request::RequestContext;
+use super::request::{self, RequestContext};
 use super::request_log::RequestLog;
 use crate::config::{FrontendPlan, Plan};
 use crate::exchange::answer::{self, Answer, ResponseOptions};
@@ -122,6 +122,7 @@ impl Common {
             in_detail: true,
             close: false,
             head_only: false,
+            hsts_seconds: request::hsts_seconds(&view.frontend, &self.info),
         };
         let mut record = RequestRecord::begun(Instant::now());
         record.down = answer::queue(&mut downstream, &Answer::Fault(fault), &options);

@@ -165,13 +165,22 @@ fn edge_action<'r>(
             request_id: received.id.as_str(),
             trusted,
             is_tls,
-            hsts_seconds: match (is_tls, edge.settings.hsts) {
-                (true, Some(time)) => u32::try_from(time.as_secs()).unwrap_or(u32::MAX),
-                _ => 0,
-            },
+            hsts_seconds: hsts_seconds(cx.frontend, cx.info),
             alt_svc: cx.connection.http3.alt_svc().filter(|_| is_tls),
         }),
     })
+}
+
+/// For how long browsers have to use HTTPS; 0 without TLS, where they would ignore it (RFC 6797
+/// section 7.2), and where the config does not say it.
+pub(super) fn hsts_seconds(frontend: &FrontendPlan, info: &ConnectionInfo) -> u32 {
+    let Role::Edge(edge) = &frontend.role else {
+        return 0;
+    };
+    match (&info.tls, edge.settings.hsts) {
+        (Some(_), Some(time)) => u32::try_from(time.as_secs()).unwrap_or(u32::MAX),
+        _ => 0,
+    }
 }
 
 /// The guards of an egress, and policy.

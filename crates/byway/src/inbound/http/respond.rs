@@ -6,7 +6,7 @@
 
 use tokio::time::timeout;
 
-use super::request::{ReceivedRequest, RequestContext};
+use super::request::{self, ReceivedRequest, RequestContext};
 use crate::config::Role;
 use crate::exchange::answer::{self, Answer, ResponseOptions};
 use crate::exchange::downstream::Downstream;
@@ -30,6 +30,7 @@ pub(super) async fn respond(
         in_detail: matches!(cx.frontend.role, Role::Egress(_)),
         close,
         head_only: received.request.method() == b"HEAD",
+        hsts_seconds: request::hsts_seconds(cx.frontend, cx.info),
     };
     let body_bytes = answer::queue(downstream, &answer, &options);
     let sent = timeout(cx.frontend.limits.body_progress, downstream.flush()).await;
