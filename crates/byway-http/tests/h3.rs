@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use byway_h3::{Connection, ControlEvent, ErrorCode, Event, ResponseReader, Role, write_head};
@@ -321,6 +322,50 @@ async fn a_client_that_stops_reading_is_noticed_while_its_answer_is_waited_for()
     let mut exchange = client.send("GET", b"", &[]).await;
     exchange.recv.stop(VarInt::from_u32(0x10c)).unwrap();
     timeout(PATIENCE, noticed.notified()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_end_of_a_request_that_arrives_while_its_client_is_watched_leaves_nothing_behind() {
+    let begun = Arc::new(Notify::new());
+    let begins = Arc::clone(&begun);
+    let client = Client::of(Limits::default(), move |mut stream| {
+        let begins = Arc::clone(&begins);
+        async move {
+            let text = poll_fn(|cx| stream.poll_head(cx)).await.unwrap();
+            let framing = text.view().framing();
+            stream.expect(framing);
+            let mut polls = 0;
+            poll_fn(|cx| {
+                assert!(stream.poll_broken(cx).is_pending());
+                polls += 1;
+                begins.notify_one();
+                match polls {
+                    // Woken by the end.
+                    1 if framing.has_body() => Poll::Pending,
+                    _ => Poll::Ready(()),
+                }
+            })
+            .await;
+            while !matches!(stream.part().unwrap(), Part::End) {
+                poll_fn(|cx| stream.poll_more(cx)).await.unwrap();
+            }
+            respond(stream, 204).await;
+        }
+    })
+    .await;
+    let (mut send, recv) = client.quic.open_bi().await.unwrap();
+    let mut out = Vec::new();
+    head(&mut out, "GET", &[]);
+    send.write_all(&out).await.unwrap();
+    timeout(PATIENCE, begun.notified()).await.unwrap();
+    send.finish().unwrap();
+    let mut exchange = Exchange { send, recv };
+    let response = exchange.response("GET", &client.limits);
+    let response = timeout(PATIENCE, response).await.unwrap().unwrap();
+    assert_eq!(response.0, 204);
+    // The connection goes on: dropping the stream did not panic.
+    let mut exchange = client.send("GET", b"", &[]).await;
+    assert!(exchange.response("GET", &client.limits).await.is_ok());
 }
 
 #[tokio::test]

@@ -4,7 +4,6 @@
 //! Out:   the head, data, trailers, the end; or why there is no more.
 //! Never: holds a buffer while nothing has arrived.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -12,7 +11,7 @@ use byway_dial::Broken;
 use byway_h3::{Cost, ErrorCode, Event, MessageError, RequestReader};
 use byway_head::{Malformed, RequestHead, Trailers};
 use byway_relay::{Buffer, Size};
-use quinn::{ReadError, RecvStream, ResetError};
+use quinn::{ReadError, RecvStream};
 
 use super::shared::{Shared, varint};
 use crate::h2::RequestText;
@@ -195,23 +194,21 @@ impl Incoming {
         Broken::Reset(u32::try_from(code).unwrap_or_default())
     }
 
-    /// Ready once the client has reset its side, or the connection is lost.
+    /// Ready once the client has reset its side, or the connection is lost. Reads ahead to learn of
+    /// it, as far as the buffer has room.
+    ///
+    /// quinn's `received_reset` is not used: where the end of the stream has arrived and was not read
+    /// yet, it leaves a waker in the connection that no later read removes.
     pub(super) fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
         if self.is_closed {
             return Poll::Ready(Broken::Reset(0));
         }
-        if self.fin {
-            return Poll::Pending;
-        }
-        let reset = pin!(self.stream.received_reset()).poll(cx);
-        match ready!(reset) {
-            Ok(Some(code)) => Poll::Ready(self.note_reset(code.into_inner())),
-            // It has ended, and everything was received.
-            Ok(None) => Poll::Pending,
-            Err(ResetError::ConnectionLost(_) | ResetError::ZeroRttRejected) => {
-                Poll::Ready(Broken::Reset(0))
+        while !self.fin && self.has_room() {
+            if let Err(broken) = ready!(self.poll_fill(cx)) {
+                return Poll::Ready(broken);
             }
         }
+        Poll::Pending
     }
 
     /// Whether everything that the client sends was received.
