@@ -223,10 +223,10 @@ impl Node {
         let inherited = &mut Inherited::default();
         let mut bound = bind_all(new, self.workers.count(), inherited, &own)?;
         for s in serving.iter() {
-            if let Some(listener) = plan
-                .listener(&s.key)
-                .filter(|listener| listener.frontend.kind() != s.kind)
-            {
+            let switches_http3 = plan.tls.settings.http3 != old.tls.settings.http3;
+            if let Some(listener) = plan.listener(&s.key).filter(|listener| {
+                listener.frontend.kind() != s.kind || s.kind.tls && switches_http3
+            }) {
                 bound.push(ToServe::kept(s, listener)?);
             }
         }

@@ -16,11 +16,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use byway_tls::quic::steering;
-use quinn::{ConnectionError, Endpoint, Incoming, TokioRuntime, VarInt};
+use quinn::{ConnectionError, Endpoint, Incoming, ServerConfig, TokioRuntime, VarInt};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{sleep, timeout};
 
-use super::context::ConnectionInfo;
+use super::context::{ConnectionContext, ConnectionInfo};
 use super::http::h3;
 use super::ip_limit::IpPermit;
 use super::listener::ListenerContext;
@@ -113,27 +113,20 @@ async fn listen(
     context: &Arc<ListenerContext>,
 ) -> io::Result<()> {
     let connection_context = &context.connection_context;
-    let tls = &connection_context.node.tls;
     let config = keys.endpoint(worker, workers);
     let endpoint = Endpoint::new(config, None, socket, Arc::new(TokioRuntime))?;
-    let mut current = None;
+    let mut limits = Limits::default();
     // Each connection has a sender, so that the channel closes after the last one.
     let (open, mut ended) = mpsc::channel::<()>(1);
     let unproven = Arc::new(AtomicUsize::new(0));
     let accepting = async {
-        loop {
-            let Some((plan, frontend)) = connection_context.plan() else {
-                return;
-            };
-            // The limits of a connection are those of the Plan in force.
-            if current
-                .as_ref()
-                .is_none_or(|known| !Arc::ptr_eq(known, &plan))
-            {
-                endpoint.set_server_config(tls.quic_server(keys, &frontend.limits));
-                current = Some(plan);
-            }
-            let Some(incoming) = endpoint.accept().await else {
+        // It only reads the first packet of each client by this one.
+        let config = limits.config(connection_context, keys);
+        endpoint.set_server_config(config.as_deref().cloned());
+        while let Some(incoming) = endpoint.accept().await {
+            let Some(config) = limits.config(connection_context, keys) else {
+                // A reload has removed the listener, or the last `https` address.
+                incoming.refuse();
                 return;
             };
             if let Some(held) = admit(&incoming, context, &unproven) {
@@ -141,7 +134,7 @@ async fn listen(
                 let scope = context.connection_context.scope.clone();
                 scope.spawn("http3 connection", async move {
                     let _open = open;
-                    serve_incoming(incoming, held, context).await;
+                    serve_incoming(incoming, config, held, context).await;
                 });
             } else {
                 refuse(incoming, context);
@@ -158,6 +151,30 @@ async fn listen(
     while ended.recv().await.is_some() {}
     endpoint.wait_idle().await;
     Ok(())
+}
+
+/// The config of connections by the Plan in force.
+#[derive(Default)]
+struct Limits(Option<(Arc<Plan>, Arc<ServerConfig>)>);
+
+impl Limits {
+    /// That of a connection that begins now; `None` if there may be none.
+    fn config(
+        &mut self,
+        context: &ConnectionContext,
+        keys: &QuicKeys,
+    ) -> Option<Arc<ServerConfig>> {
+        let (plan, frontend) = context.plan()?;
+        match &self.0 {
+            Some((known, config)) if Arc::ptr_eq(known, &plan) => Some(Arc::clone(config)),
+            _ => {
+                let config = context.node.tls.quic_server(keys, &frontend.limits)?;
+                let config = Arc::new(config);
+                self.0 = Some((plan, Arc::clone(&config)));
+                Some(config)
+            }
+        }
+    }
 }
 
 /// What a connection holds.
@@ -217,7 +234,12 @@ fn refuse(incoming: Incoming, context: &ListenerContext) {
 }
 
 /// Does the handshake, and serves the connection.
-async fn serve_incoming(incoming: Incoming, mut held: Held, context: Arc<ListenerContext>) {
+async fn serve_incoming(
+    incoming: Incoming,
+    config: Arc<ServerConfig>,
+    mut held: Held,
+    context: Arc<ListenerContext>,
+) {
     let connection_context = &context.connection_context;
     let Some((_, frontend)) = connection_context.plan() else {
         return incoming.refuse();
@@ -226,7 +248,7 @@ async fn serve_incoming(incoming: Incoming, mut held: Held, context: Arc<Listene
         &connection_context.node.tls,
         frontend.limits.handshake_timeout,
     );
-    let Ok(connecting) = incoming.accept() else {
+    let Ok(connecting) = incoming.accept_with(config) else {
         return tls.metrics.failed("other");
     };
     let connection = match timeout(limit, connecting).await {

@@ -36,8 +36,14 @@ pub const WAITING_HANDSHAKES: usize = 256;
 const WAITING_BYTES: u64 = 16 * 1024;
 const ALL_WAITING_BYTES: u64 = 1024 * 1024;
 
-/// How long a client may be silent beyond the limits of HTTP/3, which are checked first.
-const SILENCE: Duration = Duration::from_secs(30);
+/// How long a client may be silent. It answers pings, so this ends connections only whose client has
+/// vanished: those without requests end by the limits of HTTP/3, and a tunnel or a response may rest
+/// for longer.
+pub const SILENCE: Duration = Duration::from_secs(60);
+
+/// How often a client is pinged that sends nothing: often enough for the tables of NATs, most of
+/// which keep UDP for 30 s.
+const PING: Duration = Duration::from_secs(20);
 
 /// The keys of this node's endpoints. They are the same after a restart, and on nodes that share
 /// the ticket secret.
@@ -109,11 +115,11 @@ impl NodeTls {
 
 fn transport(limits: &LimitsPlan) -> TransportConfig {
     let mut config = TransportConfig::default();
-    let silence = limits.keep_alive.max(limits.head_timeout) + SILENCE;
     config
         .max_concurrent_bidi_streams(limits.streams_per_connection.into())
         .max_concurrent_uni_streams(MOST_PEER_STREAMS.into())
-        .max_idle_timeout(IdleTimeout::try_from(silence).ok())
+        .max_idle_timeout(IdleTimeout::try_from(SILENCE).ok())
+        .keep_alive_interval(Some(PING))
         .stream_receive_window(STREAM_BYTES.into())
         .receive_window(CONNECTION_BYTES.into())
         .send_window(SEND_BYTES)

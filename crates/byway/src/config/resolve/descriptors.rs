@@ -29,15 +29,18 @@ impl Resolver<'_> {
         let limit = self.around.descriptors;
         let addresses =
             |list: &Option<At<Vec<Text>>>| list.as_ref().map_or(0, |list| list.value.len());
+        // An address for TLS has a UDP socket for HTTP/3 beside each of its own.
+        let has_http3 = file.tls.http3.as_ref().is_none_or(|http3| http3.value);
+        let https = |list: &Option<At<Vec<Text>>>| addresses(list) * (1 + usize::from(has_http3));
         let dialling = file
             .edge
             .iter()
-            .map(|edge| addresses(&edge.value.listen))
+            .map(|edge| addresses(&edge.value.listen) + https(&edge.value.https))
             .sum::<usize>()
             + file
                 .proxy
                 .iter()
-                .map(|proxy| addresses(&proxy.value.listen))
+                .map(|proxy| addresses(&proxy.value.listen) + addresses(&proxy.value.https))
                 .sum::<usize>()
             + file
                 .tcp
@@ -47,7 +50,7 @@ impl Resolver<'_> {
         let http = file
             .serve
             .iter()
-            .map(|serve| addresses(&serve.value.http))
+            .map(|serve| addresses(&serve.value.http) + https(&serve.value.https))
             .sum::<usize>();
         let visited = dialling + http;
         // The public ports, which are opened later, count as one listener where a `[[serve]]` has

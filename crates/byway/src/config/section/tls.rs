@@ -25,7 +25,8 @@ keys! {
         /// port of the same number.
         ///
         /// Clients learn of it by `Alt-Svc` in the responses over TLS. Where the UDP port is in use,
-        /// a warning says so, and they go on with HTTP/2. A change takes effect for new listeners.
+        /// a warning says so, and they go on with HTTP/2. Turn it off where clients see another port
+        /// than this one, as behind a NAT that maps ports.
         http3: bool => bool = true;
         /// How often the files of certificates are looked at.
         reload_interval: Period => Duration = seconds(10), in seconds(1)..=seconds(86_400);

@@ -225,7 +225,7 @@ impl StreamJob {
 }
 
 /// The code of a stream whose response was cut or cannot be sent: what that of HTTP/2 means in
-/// HTTP/3.
+/// HTTP/3 (RFC 9114 appendix A.4).
 fn reset_code(fault: &Fault) -> ErrorCode {
     use byway_http::h2::ErrorCode as H2;
     match fault.answer().http2 {
