@@ -13,6 +13,7 @@ pub mod dns;
 pub mod fetch;
 pub mod gate;
 pub mod http2;
+pub mod http3;
 pub mod isolated;
 pub mod message;
 pub mod netns;
