@@ -333,7 +333,10 @@ impl Node {
                 contexts.first(),
             ) {
                 let scope = context.connection_context.scope.clone();
-                scope.spawn("http3 port", http3_listener::serve(*udp, contexts.clone()));
+                // Bound before the node is ready, if it can be.
+                let bound = http3_listener::bind(*udp, contexts.len());
+                let serving = http3_listener::serve(*udp, bound, contexts.clone());
+                scope.spawn("http3 port", serving);
             }
             let name = Arc::clone(&frontend.name);
             match sockets {

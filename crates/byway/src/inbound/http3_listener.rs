@@ -44,13 +44,22 @@ pub fn is_wanted(plan: &Plan, role: &Role, transport: &Transport) -> bool {
     plan.tls.settings.http3 && *transport == Transport::Tls && matches!(role, Role::Edge(_))
 }
 
+/// The sockets of all workers.
+pub type Sockets = io::Result<Vec<UdpSocket>>;
+
+/// Binds the UDP port of `address` for this many workers.
+pub fn bind(address: SocketAddr, workers: usize) -> Sockets {
+    steering::bind(address, workers)
+}
+
 /// Serves HTTP/3 on `address` until the scope of `contexts` drains and its connections have ended.
-pub async fn serve(address: SocketAddr, contexts: Vec<Arc<ListenerContext>>) {
+/// If `bound` has failed, the port is tried again.
+pub async fn serve(address: SocketAddr, bound: Sockets, contexts: Vec<Arc<ListenerContext>>) {
     let Some(first) = contexts.first().map(|context| &context.connection_context) else {
         return;
     };
     let sockets = tokio::select! {
-        sockets = bind(address, contexts.len()) => sockets,
+        sockets = until_bound(address, bound, contexts.len()) => sockets,
         () = first.scope.drained() => return,
     };
     let keys = match first.node.tls.quic_keys() {
@@ -79,10 +88,10 @@ pub async fn serve(address: SocketAddr, contexts: Vec<Arc<ListenerContext>>) {
 }
 
 /// Sockets for the workers. Tries until the port is free.
-async fn bind(address: SocketAddr, workers: usize) -> Vec<UdpSocket> {
+async fn until_bound(address: SocketAddr, mut bound: Sockets, workers: usize) -> Vec<UdpSocket> {
     let mut is_known = false;
     loop {
-        let error = match steering::bind(address, workers) {
+        let error = match bound {
             Ok(sockets) if is_known => {
                 tracing::info!("{address} is free over UDP: HTTP/3 is spoken there");
                 return sockets;
@@ -101,6 +110,7 @@ async fn bind(address: SocketAddr, workers: usize) -> Vec<UdpSocket> {
             );
         }
         sleep(UDP_TICK).await;
+        bound = bind(address, workers);
     }
 }
 
