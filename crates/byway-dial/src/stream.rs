@@ -110,6 +110,10 @@ pub trait Pipe: Send {
     /// Makes the drop an orderly close (written bytes are sent, then FIN) instead of a reset.
     fn close_on_drop(&mut self);
 
+    /// Makes the drop a reset again, until FIN is sent: for a stream that is used again after
+    /// [`Pipe::close_on_drop`]. The default does nothing, for pipes that are used once.
+    fn reset_on_drop(&mut self) {}
+
     /// Counts the memory that it shares with other streams for another client from now on: a number
     /// that is equal for the streams of one client, and 0 if the client is not known. Sockets share
     /// none.
@@ -337,6 +341,10 @@ impl Pipe for Stream {
         self.pipe().close_on_drop();
     }
 
+    fn reset_on_drop(&mut self) {
+        self.pipe().reset_on_drop();
+    }
+
     fn count_for(&mut self, client: u64) {
         self.pipe().count_for(client);
     }
@@ -522,6 +530,12 @@ impl Pipe for Tcp {
         }
     }
 
+    fn reset_on_drop(&mut self) {
+        if self.ending == Ending::Closing {
+            self.ending = Ending::Open;
+        }
+    }
+
     fn is_still_readable(&self) -> bool {
         self.failure == Failure::Readable && !self.broken
     }
@@ -673,6 +687,10 @@ impl Pipe for Tls {
 
     fn close_on_drop(&mut self) {
         self.wire_mut().close_on_drop();
+    }
+
+    fn reset_on_drop(&mut self) {
+        self.wire_mut().reset_on_drop();
     }
 
     fn count_for(&mut self, client: u64) {

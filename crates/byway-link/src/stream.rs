@@ -17,7 +17,7 @@ use crate::open_streams::{OpenStream, OpenStreams};
 use crate::quic::QuicStream;
 
 /// A stream of a session, the same type on every carrier. Dropping it resets the stream, unless it
-/// was finished or `close_on_drop` was called.
+/// was finished, or `close_on_drop` was called and `reset_on_drop` was not since.
 pub struct LinkStream {
     kind: CarrierStream,
     _open: Option<OpenStream>,
@@ -168,6 +168,13 @@ impl Pipe for LinkStream {
         match &mut self.kind {
             CarrierStream::Mux(stream) => stream.close_on_drop(),
             CarrierStream::Quic(stream) => stream.close_on_drop(),
+        }
+    }
+
+    fn reset_on_drop(&mut self) {
+        match &mut self.kind {
+            CarrierStream::Mux(stream) => stream.reset_on_drop(),
+            CarrierStream::Quic(stream) => stream.reset_on_drop(),
         }
     }
 }

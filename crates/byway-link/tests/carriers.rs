@@ -112,6 +112,16 @@ on_each_carrier! {
         far.finish().await.unwrap();
     }
 
+    async fn a_stream_that_is_used_again_after_it_was_to_close_in_order_is_reset_by_a_drop(pair: Pair) {
+        let (mut near, mut far) = pair.stream().await;
+        near.close_on_drop();
+        near.reset_on_drop();
+        near.write_all(b"half an upload").await.unwrap();
+        drop(near);
+        let broken = read_to_end(&mut far).await.unwrap_err();
+        assert!(matches!(broken, Broken::Reset(0)), "{broken:?}");
+    }
+
     async fn the_end_of_a_session_is_the_end_of_its_streams_at_once(pair: Pair) {
         let (mut near, mut far) = pair.stream().await;
         far.write_all(b"x").await.unwrap();

@@ -329,6 +329,11 @@ impl Pipe for MemoryPipe {
         self.closing = true;
     }
 
+    fn reset_on_drop(&mut self) {
+        let has_sent_fin = self.lane().fin;
+        self.closing = has_sent_fin;
+    }
+
     fn is_acknowledged(&self) -> Option<bool> {
         let lane = self.lane();
         Some(lane.bytes.is_empty() && lane.held.is_empty())

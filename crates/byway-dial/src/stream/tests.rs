@@ -82,6 +82,23 @@ async fn close_on_drop_sends_what_was_written_and_then_fin() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_used_again_after_close_on_drop_is_reset_when_it_is_dropped() {
+    let (mut near, mut far) = tcp_pair().await;
+    near.close_on_drop();
+    near.reset_on_drop();
+    drop(near);
+    let (_, end) = read_to_end(&mut far).await;
+    assert!(matches!(end, Err(Broken::Reset(0))), "{end:?}");
+    // A FIN that was sent stays one.
+    let (mut near, mut far) = tcp_pair().await;
+    near.finish().await.unwrap();
+    near.reset_on_drop();
+    drop(near);
+    let (_, end) = read_to_end(&mut far).await;
+    assert!(end.is_ok(), "{end:?}");
+}
+
+#[tokio::test]
 async fn a_reset_after_finish_is_still_a_reset() {
     let (mut near, mut far) = tcp_pair().await;
     near.finish().await.unwrap();

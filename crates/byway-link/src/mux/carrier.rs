@@ -195,6 +195,10 @@ impl MuxStream {
     pub(crate) fn close_on_drop(&mut self) {
         self.orderly = true;
     }
+
+    pub(crate) fn reset_on_drop(&mut self) {
+        self.orderly = false;
+    }
 }
 
 impl Drop for MuxStream {

@@ -415,6 +415,10 @@ impl QuicStream {
         self.orderly = true;
     }
 
+    pub(crate) fn reset_on_drop(&mut self) {
+        self.orderly = false;
+    }
+
     fn note(&mut self, code: VarInt) -> Broken {
         Broken::Reset(*self.broken.get_or_insert_with(|| code_of(code)))
     }

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use byway_dial::{Pipe, Stream};
 use byway_head::{Framed, Limits, Malformed, Response};
@@ -159,12 +160,9 @@ impl Upstream {
     /// Returns the connection to the pool after a whole response; closes it if something of either
     /// message is left. `sent`: the whole request was sent. An incomplete one ends with a reset, so
     /// that it cannot be taken for a complete one.
-    ///
-    /// A stream of a link that no other request of this kind may use ends in order: idle ones would
-    /// take the memory that the streams of a link share.
     pub fn settle(self, sent: bool) {
         by_upstream_version!(self.settle(sent), mut h1 => match h1.kept() {
-            Ok(idle) if sent && !h1.lease.ordered_end => h1.lease.release(Release::Keep { idle }),
+            Ok(idle) if sent => keep(h1.lease, idle),
             _ => {
                 if sent {
                     h1.lease.stream().close_on_drop();
@@ -180,7 +178,7 @@ impl Upstream {
     pub fn abandon(self, sent: bool) {
         by_upstream_version!(self.abandon(sent), mut h1 => {
             if let (true, true, Ok(idle)) = (sent, h1.skip_body(), h1.kept()) {
-                h1.lease.release(Release::Keep { idle });
+                keep(h1.lease, idle);
             }
         })
     }
@@ -190,11 +188,10 @@ impl Upstream {
     pub fn discard(self, framed: Framed, limits: &Limits) {
         by_upstream_version!(self.discard(framed, limits), mut h1 => {
             let _ = h1.begin_body(framed, limits, Some(HintLimits::default()));
-            let release = match (h1.skip_body(), h1.kept()) {
-                (true, Ok(idle)) if !h1.lease.ordered_end => Release::Keep { idle },
-                _ => Release::Close,
-            };
-            h1.lease.release(release);
+            match (h1.skip_body(), h1.kept()) {
+                (true, Ok(idle)) => keep(h1.lease, idle),
+                _ => h1.lease.release(Release::Close),
+            }
         })
     }
 
@@ -203,4 +200,16 @@ impl Upstream {
     pub fn into_tunnel(self) -> (Stream, Vec<u8>) {
         by_upstream_version!(self.into_tunnel(), h1 => h1.leave_http().detach().0.http.into_parts())
     }
+}
+
+/// Returns a connection to the pool, at a message boundary. A stream of a link that no other request
+/// of this kind may use ends now, in order: idle ones would take the memory that the streams of a
+/// link share.
+fn keep(mut lease: Lease<PoolKey, UpstreamConn>, idle: Option<Duration>) {
+    lease.rests();
+    let release = match lease.single_use {
+        true => Release::Close,
+        false => Release::Keep { idle },
+    };
+    lease.release(release);
 }

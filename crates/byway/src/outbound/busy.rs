@@ -3,8 +3,8 @@
 //! In:    refusals; how long the client may wait.
 //! Out:   pauses between the tries; then the refusal, when the time is over.
 //! Never: holds a lock while it waits, tries again without a pause, or closes idle streams to make
-//!        room at the far side: a service that answers early may still be reading from one, and idle
-//!        ones end by themselves after a few seconds.
+//!        room at the far side: their descriptors stay until a service that answered early has read
+//!        everything, and idle ones end by themselves after a few seconds.
 //!
 //! The far side does not report when it has room, so the open is tried again: by the oldest of the
 //! opens of one client that wait for it ([`busy_queue`](super::busy_queue)), so that none of them

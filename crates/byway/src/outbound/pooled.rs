@@ -8,7 +8,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use byway_dial::{DialError, Dialled, Pipe, ServerName, Target, TlsError};
+use byway_dial::{DialError, Dialled, ServerName, Target, TlsError};
 use byway_pool::{AcquireError, Acquired, Client, Lease, OpenPermit, Pool};
 
 use super::balance::Walk;
@@ -158,6 +158,16 @@ pub async fn lease_single(
             want.fresh = Freshness::New;
         }
     }
+    // No other request may use the stream of such a request once it is idle.
+    let single_use = want.fresh == Freshness::New && !want.upgrade;
+    let carries = match want.upgrade {
+        false => Carries::Requests,
+        true => Carries::Anything,
+    };
+    if want.upgrade && allowed.outbound().is_behind_link() {
+        // Idle ones carry requests only, so a FIN within them would end both directions.
+        want.fresh = Freshness::New;
+    }
     let authority: Option<Arc<str>> = match allowed.outbound() {
         Outbound::Direct(target) | Outbound::Via(_, target) | Outbound::Exit(_, target) => {
             Some(target.to_string().into())
@@ -167,11 +177,6 @@ pub async fn lease_single(
     timing.upstream = match service {
         Some(name) => Some(name.to_string().into()),
         None => authority.clone(),
-    };
-    // No other request may use the stream once it is idle; an upgraded one is a relay.
-    let carries = match want.fresh == Freshness::New && !want.upgrade {
-        true => Carries::Requests,
-        false => Carries::Anything,
     };
     let open = || async {
         let opened = match allowed.outbound() {
@@ -190,6 +195,7 @@ pub async fn lease_single(
             host: opened.host,
             reports: opened.reports,
             ordered_end: opened.ordered_end,
+            single_use: single_use && opened.ordered_end,
             ..UpstreamConn::new(opened.dialled.stream)
         })
     };
@@ -261,8 +267,7 @@ async fn lease_from<'a>(
         }
     };
     if lease.reused() {
-        // Another client may have opened it.
-        lease.stream().count_for(want.client.number());
+        lease.is_used_again(want.client.number());
     }
     Ok((lease, slot))
 }

@@ -4,7 +4,7 @@ use std::borrow::{Borrow, BorrowMut};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use byway_dial::Stream;
+use byway_dial::{Pipe, Stream};
 use byway_http::h1::Conn;
 use byway_http::reactor_tick;
 use byway_pool::Probe;
@@ -22,6 +22,8 @@ pub struct UpstreamConn {
     /// Whether it is a stream of a link that ends in order: its FIN is turned into a reset by the
     /// far side, once the service has acknowledged everything before it.
     pub ordered_end: bool,
+    /// Whether it ends behind the next response, as no other request may use it.
+    pub single_use: bool,
 }
 
 impl UpstreamConn {
@@ -32,6 +34,24 @@ impl UpstreamConn {
             host: None,
             reports: None,
             ordered_end: false,
+            single_use: false,
+        }
+    }
+
+    /// It is at a message boundary: if it ends while it is idle, it does so in order. A reset would
+    /// overtake what the service has not read yet of a request that it has answered.
+    pub fn rests(&mut self) {
+        if self.ordered_end {
+            self.stream().close_on_drop();
+        }
+    }
+
+    /// A request of this client uses it again.
+    pub fn is_used_again(&mut self, client: u64) {
+        // Another client may have opened it.
+        self.stream().count_for(client);
+        if self.ordered_end {
+            self.stream().reset_on_drop();
         }
     }
 }

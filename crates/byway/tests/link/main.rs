@@ -13,6 +13,7 @@ mod blocked;
 mod busy;
 mod egress;
 mod expose;
+mod idle_ends;
 mod load;
 mod many;
 mod metrics;

@@ -1,9 +1,9 @@
 //! Connections that are used again: an idle one is probed by a system call only when something may
-//! have arrived, and counts for the client that uses it now.
+//! have arrived, and counts for the client that uses it now; how idle ones end.
 
 use std::task::Poll;
 
-use byway_dial::Stream;
+use byway_dial::{Broken, Read, Stream};
 use byway_http::reactor_tick;
 use byway_pool::{Conn as _, Probe};
 use byway_testkit::pipe;
@@ -62,6 +62,33 @@ async fn a_connection_with_unread_or_unsent_bytes_is_never_clean() {
     reactor_tick::advance();
     assert!(kept.may_be_readable());
     assert_eq!(kept.probe(), Probe::Dirty);
+}
+
+/// A FIN of a request that was cut would look like that of an idle stream.
+#[tokio::test]
+async fn a_stream_with_an_ordered_end_has_one_only_while_it_is_idle() {
+    for (ordered_end, is_used_again, expected) in [
+        (true, false, "a FIN"),
+        (true, true, "a reset"),
+        (false, false, "a reset"),
+    ] {
+        let (near, far) = pipe::pair();
+        let mut conn = UpstreamConn {
+            ordered_end,
+            ..UpstreamConn::new(near.into_stream())
+        };
+        conn.rests();
+        if is_used_again {
+            conn.is_used_again(1);
+        }
+        drop(conn);
+        let end = match far.into_stream().read(&mut [0]).await {
+            Ok(Read::Fin) => "a FIN",
+            Err(Broken::Reset(_)) => "a reset",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(end, expected, "{ordered_end}, {is_used_again}");
+    }
 }
 
 #[tokio::test]
