@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
@@ -106,6 +107,8 @@ pub struct ClientIdentity {
     pub fingerprint: Arc<str>,
     /// The certificate as the value of the field Client-Cert (RFC 9440): `:base64:`.
     pub field: Box<[u8]>,
+    /// Until when it is valid, in seconds since 1970.
+    pub not_after: i64,
 }
 
 /// How many alternative names of a client certificate are read.
@@ -129,6 +132,16 @@ impl ClientIdentity {
             field: format!(":{}:", BASE64_STANDARD.encode(certificate))
                 .into_bytes()
                 .into(),
+            not_after: parsed.validity().not_after.timestamp(),
+        })
+    }
+
+    /// The same, unless the certificate has expired. A full handshake accepts none that has; a
+    /// session may be resumed for hours.
+    pub(crate) fn valid_now(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+        Self::of(certificate).filter(|identity| {
+            u64::try_from(identity.not_after).is_ok_and(|not_after| not_after >= now)
         })
     }
 }
@@ -162,4 +175,23 @@ fn hex(bytes: &[u8]) -> String {
             let _ = write!(text, "{byte:02x}");
             text
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_has_expired_identifies_no_client() {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["alice".to_owned()]).unwrap();
+        let valid = params.clone().self_signed(&key).unwrap();
+        params.not_after = date_time_ymd(2001, 1, 1);
+        let expired = params.self_signed(&key).unwrap();
+        assert!(ClientIdentity::valid_now(valid.der()).is_some());
+        assert!(ClientIdentity::of(expired.der()).is_some());
+        assert!(ClientIdentity::valid_now(expired.der()).is_none());
+    }
 }

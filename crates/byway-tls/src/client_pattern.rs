@@ -89,6 +89,7 @@ impl ClientPattern {
             names: names.into(),
             fingerprint: fingerprint.unwrap_or_default().into(),
             field: Box::default(),
+            not_after: i64::MAX,
         })
     }
 

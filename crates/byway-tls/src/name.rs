@@ -1,6 +1,8 @@
 //! Name: DNS names as certificates and clients write them.
 
 use std::borrow::Cow;
+use std::iter;
+use std::net::IpAddr;
 
 /// `name` in lower case and without a dot at its end.
 pub(crate) fn normal(name: &str) -> Cow<'_, str> {
@@ -9,6 +11,24 @@ pub(crate) fn normal(name: &str) -> Cow<'_, str> {
         true => Cow::Owned(name.to_ascii_lowercase()),
         false => Cow::Borrowed(name),
     }
+}
+
+/// A host of a request, as policies are filed under: a name as by [`normal`], an address in its usual
+/// text and without brackets.
+pub(crate) fn host(host: &str) -> Cow<'_, str> {
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|inner| inner.strip_suffix(']'))
+        .unwrap_or(host);
+    match inner.parse::<IpAddr>() {
+        Ok(address) => Cow::Owned(address.to_string()),
+        Err(_) => normal(host),
+    }
+}
+
+/// The parents of a name, the nearest first: `example.com` and `com` of `a.example.com`.
+pub(crate) fn parents(name: &str) -> impl Iterator<Item = &str> {
+    iter::successors(parent(name), |name| parent(name))
 }
 
 /// The parent of a name, which its wildcard is filed under: `a.example.com` gives `example.com`.
@@ -46,6 +66,15 @@ mod tests {
         assert!(!matches("*.a.example", ".a.example"));
         assert!(matches("a.example", "a.example"));
         assert!(!matches("a.example", "b.example"));
+    }
+
+    #[test]
+    fn an_address_is_filed_under_one_text_however_it_is_written() {
+        for text in ["::1", "[::1]", "[0:0:0:0:0:0:0:1]", "::0001"] {
+            assert_eq!(host(text), "::1");
+        }
+        assert_eq!(host("127.0.0.1"), "127.0.0.1");
+        assert_eq!(host("[a.example]"), "[a.example]");
     }
 
     #[test]

@@ -104,7 +104,10 @@ pub struct TlsServer {
     on_demand: Option<Arc<dyn OnDemand>>,
     challenge: Arc<ServerConfig>,
     default: Policy,
+    /// By exact name.
     hosts: HashMap<Box<str>, Policy>,
+    /// By the name that they are below, at any depth.
+    below: HashMap<Box<str>, Policy>,
 }
 
 /// How sessions with some hosts are set up.
@@ -143,11 +146,14 @@ impl TlsServer {
         };
         let none = Arc::new(ClientAuth::None);
         let default = policy(&none)?;
-        let hosts = options.client_auth.iter().map(|(host, auth)| {
-            let host: Box<str> = name::normal(host).into();
-            policy(auth).map(|policy| (host, policy))
-        });
-        let hosts = hosts.collect::<Result<HashMap<_, _>, _>>()?;
+        let (mut hosts, mut below) = (HashMap::new(), HashMap::new());
+        for (host, auth) in &options.client_auth {
+            let policy = policy(auth)?;
+            match name::wildcard_parent(host) {
+                Some(parent) => below.insert(Box::from(name::normal(parent)), policy),
+                None => hosts.insert(Box::from(name::host(host)), policy),
+            };
+        }
         let mut challenge = config(options, &none, Arc::clone(&options.challenges) as _)?;
         challenge.alpn_protocols = vec![ACME_TLS_1.to_vec()];
         Ok(Self {
@@ -156,6 +162,7 @@ impl TlsServer {
             challenge: Arc::new(challenge),
             default,
             hosts,
+            below,
         })
     }
 
@@ -212,20 +219,37 @@ impl TlsServer {
         (is_same || session.certificate().covers(host)) && self.has_policy_of(session, host)
     }
 
-    fn has_policy_of(&self, session: &Session, host: &str) -> bool {
-        if self.hosts.is_empty() && *session.auth() == ClientAuth::None {
-            return true;
-        }
-        self.policy(Some(&name::normal(host))).auth == *session.auth_ref()
+    /// Whether `host` (without port) is served only to clients with a certificate: never without TLS.
+    pub fn requires_certificate(&self, host: &str) -> bool {
+        self.has_policies()
+            && matches!(
+                *self.policy(Some(&name::host(host))).auth,
+                ClientAuth::Required(_)
+            )
     }
 
-    fn policy(&self, name: Option<&str>) -> &Policy {
-        let of_host = |name: &str| {
-            let wildcard = || self.hosts.get(&*format!("*.{}", name::parent(name)?));
-            self.hosts.get(name).or_else(wildcard)
+    fn has_policies(&self) -> bool {
+        !self.hosts.is_empty() || !self.below.is_empty()
+    }
+
+    fn has_policy_of(&self, session: &Session, host: &str) -> bool {
+        if !self.has_policies() && *session.auth() == ClientAuth::None {
+            return true;
+        }
+        // A resumed session has no identity any more once its certificate has expired.
+        let is_identified =
+            !matches!(session.auth(), ClientAuth::Required(_)) || session.client().is_some();
+        is_identified && self.policy(Some(&name::host(host))).auth == *session.auth_ref()
+    }
+
+    /// The policy of a host: that of the host itself, else that of the nearest name above it.
+    fn policy(&self, host: Option<&str>) -> &Policy {
+        let of_host = |host: &str| {
+            let above = || name::parents(host).find_map(|parent| self.below.get(parent));
+            self.hosts.get(host).or_else(above)
         };
-        match name.filter(|_| !self.hosts.is_empty()) {
-            Some(name) => of_host(name).unwrap_or(&self.default),
+        match host.filter(|_| self.has_policies()) {
+            Some(host) => of_host(host).unwrap_or(&self.default),
             None => &self.default,
         }
     }

@@ -54,7 +54,10 @@ impl Session {
                 .and_then(|group| group.name().as_str())
                 .unwrap_or("unknown"),
             is_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
-            client: chain.first().and_then(ClientIdentity::of).map(Box::new),
+            client: chain
+                .first()
+                .and_then(ClientIdentity::valid_now)
+                .map(Box::new),
             certificate,
             auth,
         }
@@ -74,7 +77,7 @@ impl Session {
             cipher: "unknown",
             group: "unknown",
             is_resumed: false,
-            client: client.and_then(ClientIdentity::of).map(Box::new),
+            client: client.and_then(ClientIdentity::valid_now).map(Box::new),
             certificate,
             auth,
         }

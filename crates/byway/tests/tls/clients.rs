@@ -53,6 +53,62 @@ fn a_session_without_a_certificate_does_not_reach_a_host_that_requires_one() {
 }
 
 #[test]
+fn hosts_deep_below_a_pattern_and_addresses_in_other_spellings_were_served_without_a_certificate() {
+    let (site, origin) = (Site::new(), Origin::useful());
+    site.issue("a", &["open.example", "a.b.closed.example"]);
+    let clients = format!(
+        "[[tls.client]]\nhosts = [\"*.closed.example\", \"[::1]\"]\nca = \"{}\"\n",
+        site.path("root.pem").display()
+    );
+    let config = clients + &site.config(&origin, &["a.pem"], "");
+    let program = Program::configured(BYWAY, &config);
+    let client = site.client();
+    assert!(
+        client
+            .get(program.address(), "a.b.closed.example", "/")
+            .is_err()
+    );
+    for host in [
+        "x.closed.example",
+        "a.b.closed.example",
+        "[::1]",
+        "[0:0:0:0:0:0:0:1]",
+        "[::0001]",
+    ] {
+        let answer = client
+            .get_as(program.address(), "open.example", host, "/")
+            .unwrap();
+        assert!(answer.starts_with("HTTP/1.1 421"), "{host}: {answer}");
+    }
+    assert_eq!(origin.connections(), 0);
+}
+
+#[test]
+fn a_host_that_requires_a_certificate_was_served_on_a_plain_address_without_one() {
+    let (site, origin) = (Site::new(), Origin::useful());
+    site.issue("a", &["open.example", "closed.example"]);
+    let clients = format!(
+        "[[tls.client]]\nhosts = [\"closed.example\"]\nca = \"{}\"\n",
+        site.path("root.pem").display()
+    );
+    let listen = "name = \"web\"\nlisten = \"127.0.0.1:0\"\n";
+    let program = Program::configured(
+        BYWAY,
+        &(clients + &site.config(&origin, &["a.pem"], listen)),
+    );
+    let plain = program.addresses()[0];
+    let status = |host: &str| {
+        let mut visitor = byway_testkit::Visitor::connect(plain);
+        visitor.send(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        visitor.response().status()
+    };
+    assert_eq!(
+        [status("closed.example"), status("open.example")],
+        [421, 200]
+    );
+}
+
+#[test]
 fn an_optional_certificate_is_optional_and_a_forged_field_is_dropped() {
     let (site, origin) = (Site::new(), Origin::useful());
     let program = program(&site, &origin, "optional");

@@ -42,10 +42,12 @@ keys! {
     /// Hosts that ask clients for a certificate.
     ///
     /// The certificate is checked in the handshake, by the name that the client sends; a request for
-    /// another host on the same connection gets 421. Who the client is goes to the access log and,
+    /// another host on the same connection gets 421, and so does one without TLS where a certificate is
+    /// required, unless a trusted proxy sends it. Who the client is goes to the access log and,
     /// in `Client-Cert` (RFC 9440), to upstreams.
     pub struct ClientCertificates {
-        /// Which hosts: exact names, or `"*.example.com"` for one label below it.
+        /// Which hosts: exact names and addresses, or `"*.example.com"` for every name below it, as in
+        /// a route. Of several the nearest name counts.
         hosts: Vec<String>, in "host names", example ["admin.example.com"], required;
         /// The authorities that issue certificates of clients, in PEM.
         ca: String, in "a path", example "/etc/byway/clients.pem", required;

@@ -81,6 +81,17 @@ pub(super) fn refuse_other_host(tls: &NodeTls, session: &Session, host: &str) ->
     }
 }
 
+/// Refuses a request without TLS for a host that requires a certificate of its clients.
+pub(super) fn refuse_without_tls(tls: &NodeTls, host: &str) -> Result<(), Fault> {
+    match &*tls.server() {
+        Some(server) if server.requires_certificate(host) => {
+            let detail = "this host requires a certificate of its clients, and this connection is not TLS: use https";
+            Err(Fault::new(Who::Downstream, Reason::Misdirected, detail))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether a trusted proxy has received the request over TLS.
 pub(super) fn was_https(request: &Request<'_>) -> bool {
     let proto = request.field("X-Forwarded-Proto");

@@ -148,8 +148,12 @@ fn edge_action<'r>(
         .then(|| client::reported(request, &edge.trusted_proxies))
         .flatten();
     let host = guards::host(request)?;
-    if let Some(session) = &cx.info.tls {
-        guards::refuse_other_host(&cx.connection.node.tls, session, host)?;
+    let tls = &cx.connection.node.tls;
+    match &cx.info.tls {
+        Some(session) => guards::refuse_other_host(tls, session, host)?,
+        // It may have checked the certificate itself.
+        None if trusted => {}
+        None => guards::refuse_without_tls(tls, host)?,
     }
     let allowed = decide(cx, None, Ask::Request { host, path: &path })?;
     // A service has no upstreams to balance: its connections are pooled under its name.
