@@ -261,8 +261,16 @@ impl ClientSession {
 
     /// Whether new streams can be opened, as far as is known.
     pub fn is_open(&self) -> bool {
-        self.shared
-            .with(|state| !state.is_lost && !state.is_going_away && !state.core.is_draining())
+        self.shared.with(|state| {
+            let has_ended = state.is_lost || state.has_ended;
+            !has_ended && !state.is_going_away && !state.core.is_draining()
+        })
+    }
+
+    /// Whether the server has closed the connection, or it is lost. Responses that have arrived
+    /// whole can still be read.
+    pub fn is_lost(&self) -> bool {
+        self.shared.with(|state| state.is_lost || state.has_ended)
     }
 
     /// Whether the server takes extended CONNECT (RFC 8441), as far as is known: false before its

@@ -30,6 +30,8 @@ pub(super) struct State {
     heads_waiting: Vec<StreamId>,
     /// The connection is lost, and all streams with it.
     pub(super) is_lost: bool,
+    /// The peer sends nothing more.
+    pub(super) has_ended: bool,
     /// The peer, or this side, has said that the connection ends.
     pub(super) is_going_away: bool,
     /// Woken once the lock is released.
@@ -94,6 +96,7 @@ impl Shared {
             task: None,
             heads_waiting: Vec::new(),
             is_lost: false,
+            has_ended: false,
             is_going_away: false,
             wakes: Vec::new(),
             received_bytes: 0,
@@ -259,6 +262,7 @@ impl State {
 
     /// The peer sends nothing more: messages that have not ended never will.
     pub(super) fn end_reading(&mut self) {
+        self.has_ended = true;
         for stream in &mut self.streams {
             if stream.id.is_some() && !stream.has_ended {
                 stream.reset.get_or_insert(CANCELLED);
