@@ -90,6 +90,8 @@ struct Card<K: Key, C: Conn, S: Session> {
     ticket: Ticket<K, C, S>,
     /// The current client, or the last one.
     client: Client,
+    /// The client that it was opened for.
+    opener: Client,
     /// Set when the connection is installed.
     slot: Option<Id<Slot<K, C, S>>>,
     /// The reason to report if it is dropped now.
@@ -192,7 +194,8 @@ impl<K: Key, C: Conn, S: Session> OpenPermit<K, C, S> {
 
     /// Waits for a connection of the origin that others of this shard release, while this permit
     /// cannot be used for a dial: for an origin that refuses more connections than it has. A
-    /// connection that is idle now is returned at once; others go to those that wait in the order
+    /// connection that is idle now is returned at once. Later only those that were opened for the
+    /// same client are, as the origin may count them for it; they go to those that wait in the order
     /// in which they began, and before acquires and the idle list. The permit stays in use: drop it
     /// when the wait has ended.
     ///
@@ -216,6 +219,7 @@ impl<K: Key, C: Conn, S: Session> OpenPermit<K, C, S> {
         permit.opened = now;
         permit.card.ends = core.lifetime().map(|lifetime| now + lifetime);
         permit.card.requests = 1;
+        permit.card.opener = permit.card.client;
         permit.card.slot = Some(permit.card.shard.idle_store.lock().add_slot(&permit.key));
         notify(&core.watch, || Event::Opened { key: &permit.key });
         Lease {
@@ -315,6 +319,10 @@ impl<K: Key, C: Conn, S: Session> PooledConn<K, C, S> {
         self.permit.card.requests
     }
 
+    pub(crate) fn opener(&self) -> Client {
+        self.permit.card.opener
+    }
+
     pub(crate) fn good_until(&self) -> Instant {
         self.permit.card.good_until
     }
@@ -375,6 +383,7 @@ impl<K: Key, C: Conn, S: Session> Permit<K, C, S> {
             shard,
             ticket,
             client,
+            opener: client,
             slot,
             reason,
             requests,

@@ -108,7 +108,7 @@
 //!   turns; an origin at its own limit does not block others; when the total is used up, an idle
 //!   connection of another origin is closed. The queue has a length limit and a time limit.
 //! - **A refused dial does not starve.** The holder of a permit whose dial the origin has refused can
-//!   wait for a connection that another request leaves ([`OpenPermit::next_idle`]), in order.
+//!   wait for a connection that another request of its client leaves ([`OpenPermit::next_idle`]).
 //! - **A client cannot take an origin from the others.** With [`Pool::acquire_for`], a free permit
 //!   goes to the waiting [`Client`] that holds least, and a full queue is shared between clients.
 //!   A client that is alone may hold everything.

@@ -58,7 +58,10 @@ impl<K: Key, C: Conn, S: Session> Future for NextIdle<K, C, S> {
                 None => match idle_store.check_out(&this.key, tick) {
                     Some(pooled) => Ok(pooled),
                     None => {
-                        let waiter = idle_store.waiters.enter(&this.key, waker, was_given);
+                        let waiter =
+                            idle_store
+                                .waiters
+                                .enter(&this.key, this.client, waker, was_given);
                         this.waiter = Some(waiter);
                         return Poll::Pending;
                     }
@@ -97,7 +100,7 @@ impl<K: Key, C: Conn, S: Session> Drop for NextIdle<K, C, S> {
             .idle_store
             .lock()
             .waiters
-            .leave(&self.key, waiter);
+            .leave(&self.key, self.client, waiter);
         if let Ok(pooled) = left {
             Shard::put_back(pooled);
         }

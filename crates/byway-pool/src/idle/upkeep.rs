@@ -127,7 +127,10 @@ impl<K: Key, C: Conn, S: Session> IdleStore<K, C, S> {
             assert!(origin.slots > 0, "an empty origin was kept");
             assert!(origin.idle.len() <= self.max_idle_per_origin);
             assert!(
-                origin.idle.is_empty() || !self.waiters.waits_for(key),
+                origin.idle.ids(&self.slots).all(|idle| {
+                    let pooled = self.slots[idle].pooled.as_deref();
+                    pooled.is_none_or(|pooled| !self.waiters.waits_for(key, pooled.opener()))
+                }),
                 "an idle connection was kept from a waiter"
             );
             let rested = origin

@@ -198,24 +198,36 @@ async fn an_eviction_closes_one_that_was_given_and_not_taken() {
 }
 
 #[tokio::test]
-async fn the_connection_belongs_to_the_client_that_got_it() {
-    let (net, world) = net(Limits::capped(2, 2));
-    let client = |number| Client::numbered(number);
-    let of_client = |number| net.acquire_for(&"a", client(number));
-    let busy = permit(of_client(1).await).install(world.line("a"));
+async fn the_queue_of_one_client_took_the_connections_that_were_opened_for_others() {
+    let (net, world) = net(Limits::capped(8, 8));
+    let of_client = |number| net.acquire_for(&"a", Client::numbered(number));
+    let (one, two) = (
+        permit(of_client(1).await).install(world.line("a")),
+        permit(of_client(2).await).install(world.line("a")),
+    );
+    let waiting = Waiting::pending(permit(of_client(1).await));
+    two.release(KEEP);
+    assert!(!waiting.is_woken(), "it was opened for another client");
+    assert_eq!(net.stats().idle, 1);
+    one.release(KEEP);
+    let returned = waiting.served();
+    assert_eq!(net.stats().idle, 1);
+
+    // Used by another client meanwhile, it still counts for the one that it was opened for.
+    returned.release(KEEP);
+    let (first, second) = (lease(of_client(3).await), lease(of_client(3).await));
     let waiting = Waiting::pending(permit(of_client(2).await));
-    busy.release(KEEP);
-    let _second = waiting.served();
-    // Client 1 holds nothing now, and client 2 one: the free permit is for either.
-    let first = permit(of_client(1).await).install(world.line("a"));
-    assert_eq!(net.stats().active, 2);
-    drop(first);
+    let others = Waiting::pending(permit(of_client(3).await));
+    first.release(KEEP);
+    second.release(KEEP);
+    assert!(!others.is_woken());
+    drop(waiting.served());
     net.audit();
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Acquire(bool),
+    Acquire(bool, u64),
     Wait(usize),
     Poll(usize),
     Leave(usize),
@@ -228,7 +240,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let at = || 0_usize..8;
     prop_oneof![
-        3 => any::<bool>().prop_map(Step::Acquire),
+        3 => (any::<bool>(), 1_u64..4).prop_map(|(key, client)| Step::Acquire(key, client)),
         2 => at().prop_map(Step::Wait),
         2 => at().prop_map(Step::Poll),
         1 => at().prop_map(Step::Leave),
@@ -237,6 +249,14 @@ fn step() -> impl Strategy<Value = Step> {
         1 => at().prop_map(Step::Dirty),
         1 => any::<bool>().prop_map(Step::Evict),
     ]
+}
+
+/// An acquire of this client, polled once and cancelled.
+fn polled(net: &Net, key: &Key, client: u64) -> Poll<Outcome> {
+    let mut acquire = std::pin::pin!(net.acquire_for(key, Client::numbered(client)));
+    acquire
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
 }
 
 fn take<T>(from: &mut Vec<T>, at: usize) -> Option<T> {
@@ -263,7 +283,7 @@ proptest! {
         let key = |first| if first { "a" } else { "b" };
         for step in steps {
             match step {
-                Step::Acquire(first) => match acquiring(&net, &key(first), false).poll() {
+                Step::Acquire(first, client) => match polled(&net, &key(first), client) {
                     Poll::Ready(Ok(Acquired::Lease(lease))) => leases.push(lease),
                     Poll::Ready(Ok(Acquired::Open(permit))) => permits.push(permit),
                     Poll::Ready(other) => panic!("{other:?}"),

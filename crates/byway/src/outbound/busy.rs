@@ -6,9 +6,8 @@
 //!        room at the far side: their descriptors stay until a service that answered early has read
 //!        everything, and idle ones end by themselves after a few seconds.
 //!
-//! The far side does not report when it has room, so the open is tried again: by the oldest of the
-//! opens of one client that wait for it ([`busy_queue`](super::busy_queue)), so that none of them
-//! starves. A request does not need the stream that it waits for if another request leaves one
+//! The far side does not report when it has room, so the open is tried again. A request does not
+//! need a stream of its own if another request of its client leaves one
 //! ([`OpenPermit::next_idle`]). A visitor of an exposed service has a place among those that wait
 //! for its agent meanwhile. A tunnel ends its wait with its client; a request has one of the pool's
 //! permits, which the pool may recall for another client.
@@ -20,9 +19,8 @@ use std::time::Duration;
 
 use byway_dial::Dialled;
 use byway_pool::{Client, Lease, NextIdle, OpenPermit};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use super::busy_queue::{BusyPlace, FarSide};
 use super::pooled::PoolKey;
 use super::upstream_conn::UpstreamConn;
 use super::{Engine, open_once};
@@ -32,7 +30,7 @@ use crate::route::{Allowed, Outbound};
 /// The first pause. Each is twice as long as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 
-/// The longest pause, and how long the others of a queue wait for the answer to its oldest open.
+/// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Whether the far side of a link has refused a stream because of a limit of its own.
@@ -46,7 +44,6 @@ pub(super) struct BusyWait<'e> {
     allowed: &'e Allowed,
     client: Client,
     pauses: Pauses,
-    place: Option<BusyPlace<'e>>,
 }
 
 /// The pauses between its tries.
@@ -67,26 +64,17 @@ impl Pauses {
         }
     }
 
-    /// The time until the last try.
-    fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
-    }
-
-    /// How long to wait before the next try, of which the last one is at the deadline. Without the
-    /// turn there is no other one.
+    /// How long to wait before the next try, of which the last one is at the deadline.
     ///
     /// # Errors
     /// The same fault if it is final: it has another reason, or the time is over.
-    fn after(&mut self, fault: Fault, has_turn: bool) -> Result<Duration, Fault> {
+    fn after(&mut self, fault: Fault) -> Result<Duration, Fault> {
         if !is_busy(&fault) {
             return Err(fault);
         }
-        let left = self.left();
+        let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(fault.retry_after(self.patience));
-        }
-        if !has_turn {
-            return Ok(left);
         }
         let pause = self.next.min(left);
         self.next = (self.next * 2).min(LONGEST_PAUSE);
@@ -107,63 +95,28 @@ impl<'e> BusyWait<'e> {
             allowed,
             client,
             pauses: Pauses::new(patience),
-            place: None,
         }
     }
 
-    /// How long to wait before the open is tried, for the first time or after the fault `refused`;
-    /// `None` to try it now.
+    /// Waits before the next try; for a service in a place of the client.
     ///
     /// # Errors
-    /// The same fault if it is final.
-    pub(super) fn before_try(&mut self, refused: Option<Fault>) -> Result<Option<Duration>, Fault> {
-        let queues = &self.engine.busy;
-        let Some(fault) = refused else {
-            self.place = FarSide::of(self.allowed)
-                .and_then(|far_side| queues.enter_if_waiting(&far_side, self.client));
-            return Ok(self.place.as_ref().map(|_| self.pauses.left()));
-        };
-        if is_busy(&fault) {
-            match &self.place {
-                Some(place) => place.step_back(),
-                None => {
-                    self.place = FarSide::of(self.allowed)
-                        .map(|far_side| queues.enter(&far_side, self.client));
-                }
-            }
-        }
-        let has_turn = self.place.as_ref().is_none_or(BusyPlace::has_turn);
-        self.pauses.after(fault, has_turn).map(Some)
-    }
-
-    /// Waits for `pause`, or until it is its turn; for a service in a place of the client.
-    ///
-    /// # Errors
-    /// 503 if there is no such place, or another client gets it.
+    /// The same fault if it is final; 503 if there is no such place, or another client gets it.
     ///
     /// # Cancel safety
     /// Safe.
-    pub(super) async fn pause(&self, pause: Duration) -> Result<(), Fault> {
-        let paused = async {
-            match self.allowed.outbound() {
-                Outbound::Service(name) => {
-                    let settings = self.engine.live.peek().link.clone();
-                    let services = self.engine.link_table.services();
-                    services.pause(name, self.client, &settings, pause).await
-                }
-                _ => {
-                    tokio::time::sleep(pause).await;
-                    Ok(())
-                }
+    pub(super) async fn pause(&mut self, refused: Fault) -> Result<(), Fault> {
+        let pause = self.pauses.after(refused)?;
+        match self.allowed.outbound() {
+            Outbound::Service(name) => {
+                let settings = self.engine.live.peek().link.clone();
+                let services = self.engine.link_table.services();
+                services.pause(name, self.client, &settings, pause).await
             }
-        };
-        match self.place.as_ref().filter(|place| !place.has_turn()) {
-            None => paused.await,
-            Some(place) => tokio::select! {
-                biased;
-                () = place.turn() => Ok(()),
-                paused = paused => paused,
-            },
+            _ => {
+                tokio::time::sleep(pause).await;
+                Ok(())
+            }
         }
     }
 
@@ -172,35 +125,17 @@ impl<'e> BusyWait<'e> {
     /// # Errors
     /// Also [`Reason::ClientShare`], when the permit is needed for another client.
     pub(super) async fn pause_with(
-        &self,
+        &mut self,
         permit: &mut OpenPermit<PoolKey, UpstreamConn>,
-        pause: Duration,
+        refused: Fault,
     ) -> Result<(), Fault> {
         let waited = tokio::select! {
-            waited = self.pause(pause) => waited,
+            waited = self.pause(refused) => waited,
             () = poll_fn(|cx| permit.poll_recalled(cx, Some(0))) => return Err(recalled()),
         };
         // It waits for the far side again.
         let _ = poll_fn(|cx| Poll::Ready(permit.poll_recalled(cx, None))).await;
         waited
-    }
-
-    /// Runs one try. If its answer takes long, the next of the queue has its turn.
-    ///
-    /// # Cancel safety
-    /// As safe as `open`.
-    pub(super) async fn run<T>(&self, open: impl Future<Output = T>) -> T {
-        let Some(place) = &self.place else {
-            return open.await;
-        };
-        let mut open = pin!(open);
-        match timeout(LONGEST_PAUSE, &mut open).await {
-            Ok(opened) => opened,
-            Err(_) => {
-                place.step_aside();
-                open.await
-            }
-        }
     }
 }
 
@@ -240,14 +175,10 @@ pub(super) async fn open_tunnel(
     client: Client,
 ) -> Result<Dialled, Fault> {
     let mut waiting = BusyWait::new(engine, allowed, client, tunnel_patience(engine, allowed));
-    let mut refused = None;
     loop {
-        if let Some(pause) = waiting.before_try(refused.take())? {
-            waiting.pause(pause).await?;
-        }
-        match waiting.run(open_once(engine, allowed, client)).await {
+        match open_once(engine, allowed, client).await {
             Ok(dialled) => return Ok(dialled),
-            Err(fault) => refused = Some(fault),
+            Err(fault) => waiting.pause(fault).await?,
         }
     }
 }
@@ -281,7 +212,7 @@ mod tests {
         let (start, mut waiting, mut tries) = (Instant::now(), Pauses::new(patience), 0);
         loop {
             tries += 1;
-            match waiting.after(busy(reason), true) {
+            match waiting.after(busy(reason)) {
                 Ok(pause) => tokio::time::sleep(pause).await,
                 Err(fault) => return (fault, tries, start.elapsed()),
             }

@@ -17,7 +17,6 @@ use byway_relay::{RelayCounters, SpillBudget, SpillOptions, SpillPool};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
-use super::busy_queue::BusyQueues;
 use super::link_table::LinkTable;
 use super::pooled::PoolKey;
 use super::route_states::RouteStates;
@@ -46,8 +45,6 @@ pub struct Engine {
     pub upstream_tls: UpstreamTls,
     /// The state of routes that outlives a reload.
     pub route_states: RouteStates,
-    /// The opens that wait for a busy far side of a link.
-    pub busy: BusyQueues,
     /// The links that streams are opened on.
     pub link_table: LinkTable,
     /// Where slow readers' bytes are parked; `None` when spilling is off.
@@ -104,7 +101,6 @@ impl Engine {
             upgrades: Upgrades::new(&plan.pool, shards)?,
             upstream_tls: UpstreamTls::default(),
             route_states: RouteStates::new(&plan),
-            busy: BusyQueues::default(),
             link_table,
             spill: spill(&plan, permits.spill_files)?,
             relay_counters: Arc::default(),

@@ -6,7 +6,6 @@
 
 pub mod balance;
 pub mod busy;
-mod busy_queue;
 pub mod direct;
 pub mod engine;
 pub mod link;

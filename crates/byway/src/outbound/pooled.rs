@@ -203,21 +203,19 @@ pub async fn lease_single(
     let open = |mut permit: PoolPermit| async move {
         let patience = engine.live.peek().pool.queue_wait;
         let mut waiting = BusyWait::new(engine, allowed, client, patience);
-        let (mut refused, mut reuse) = (None, None);
+        let mut reuse = None;
         loop {
-            if let Some(pause) = waiting.before_try(refused.take())? {
-                if reuses {
-                    reuse.get_or_insert_with(|| permit.next_idle());
-                }
-                let paused = waiting.pause_with(&mut permit, pause);
-                match busy::or_reuse(&mut reuse, paused).await {
-                    Ok(paused) => paused?,
-                    Err(lease) => return Ok(lease),
-                }
-            }
-            match busy::or_reuse(&mut reuse, waiting.run(open())).await {
+            let fault = match busy::or_reuse(&mut reuse, open()).await {
                 Ok(Ok(opened)) => return Ok(permit.install(opened)),
-                Ok(Err(fault)) => refused = Some(fault),
+                Ok(Err(fault)) => fault,
+                Err(lease) => return Ok(lease),
+            };
+            if reuses && busy::is_busy(&fault) {
+                reuse.get_or_insert_with(|| permit.next_idle());
+            }
+            let paused = waiting.pause_with(&mut permit, fault);
+            match busy::or_reuse(&mut reuse, paused).await {
+                Ok(paused) => paused?,
                 Err(lease) => return Ok(lease),
             }
         }
