@@ -1,4 +1,4 @@
-//! An HTTP/1.1 client with a bounded connection pool: exact connection limits per origin and in
+//! An HTTP client (1.1 and 2) with a bounded connection pool: exact connection limits per origin and in
 //! total, a bounded and fair queue, and live metrics.
 //!
 //! It uses the common types (`http` 1, `http-body` 1, `tower-service`). Byway's own proxy uses the
@@ -34,9 +34,9 @@
 //!   read as the next response (CVE-2026-48931).
 //! - **Every wait has a limit.** Queue, dial, response head and pauses in bodies have limits, each
 //!   with its own name in [`Error::Timeout`].
-//! - **One task.** The task that polls a request or its response drives the connection. There is no
-//!   task or channel per connection. The agent's only task closes connections that were idle for
-//!   too long, and exists only while some connection is idle.
+//! - **Few tasks.** With HTTP/1.1 the task that polls a request or its response drives the
+//!   connection, without another task or a channel. A connection of HTTP/2 has one task. One more
+//!   closes connections that were idle for too long, and exists only while some connection is idle.
 //!
 //! # Limits and the queue
 //!
@@ -64,6 +64,53 @@
 //! runtime with several worker threads that all send many requests, each thread can have its own
 //! shard ([`AgentBuilder::shards`], [`Agent::shard`]); the limits apply to all shards together.
 //!
+//! # HTTP/2
+//!
+//! `https` origins choose between HTTP/2 and HTTP/1.1 (ALPN); `http` origins that are known to speak
+//! HTTP/2 need [`AgentBuilder::http2_prior_knowledge`]. A connection of HTTP/2 is one connection for
+//! the limits, and carries up to [`AgentBuilder::max_streams_per_connection`] requests at once, or as
+//! many as the origin allows.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), byway_agent::BoxError> {
+//! # use tokio::net::TcpListener;
+//! # let listener = TcpListener::bind("127.0.0.1:0").await?;
+//! # let url = format!("http://{}/", listener.local_addr()?);
+//! # let origin = async {
+//! #     let mut conn = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
+//! #     while let Some(Ok((_, mut respond))) = conn.accept().await {
+//! #         let body = respond.send_response(http::Response::new(()), false);
+//! #         body.unwrap().send_data(bytes::Bytes::from("hello"), true).unwrap();
+//! #     }
+//! # };
+//! use byway_agent::Agent;
+//!
+//! let agent = Agent::builder().http2_prior_knowledge(true).build()?;
+//! # let requests = async {
+//! let both = tokio::join!(agent.get(&url), agent.get(&url)); // over one connection
+//! let (first, second) = (both.0?, both.1?);
+//! assert_eq!(first.version(), http::Version::HTTP_2);
+//! assert_eq!(agent.stats().totals().open(), 1);
+//! # assert_eq!(first.into_body().text().await?, "hello");
+//! # drop(second);
+//! # Ok::<_, byway_agent::BoxError>(())
+//! # };
+//! # tokio::select! { done = requests => done?, () = origin => {} }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The guarantees are the same. A request that is dropped, or whose response is, resets its stream
+//! and leaves the others alone. One that the origin has not processed (REFUSED_STREAM, or GOAWAY) is
+//! sent again, up to three times. A connection that broke silently is found by a PING, one that is
+//! idle is closed after [`AgentBuilder::idle_timeout`]. What an origin may cost is limited: floods of
+//! frames, resets and compressed heads end its connection. The agent holds at most 2 MiB of unread
+//! bodies for each connection, and 1 MiB for each response.
+//!
+//! While it is not known which version an origin speaks, other requests to it wait for the first
+//! dial. Upgrades and CONNECT use connections of HTTP/1.1.
+//!
 //! # Bodies
 //!
 //! A request's body is any [`http_body::Body`]; [`Body`] makes one from bytes or text. A response's
@@ -76,7 +123,7 @@
 //! # Errors report what was sent
 //!
 //! [`Error::ConnectionLost`] has whether the connection was reused, and how many bytes were written
-//! and read; [`Error::is_retryable`] is true if sending the request again is safe. If a reused
+//! and read; [`Error::StreamReset`] whether the origin has processed the request; [`Error::is_retryable`] is true if sending the request again is safe. If a reused
 //! connection returns no byte, the request is sent once more on a new one, if that is safe: see
 //! [`Retry`].
 //!

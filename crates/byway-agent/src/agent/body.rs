@@ -1,23 +1,22 @@
 //! Body: a response's body as it arrives, or bytes for a request; decides about the connection at
 //! the end of the response.
 //!
-//! In:    a connection after a response's head.
+//! In:    a connection or stream after a response's head.
 //! Out:   frames; then the lease returned to the pool, or closed.
 //! Never: returns the connection before its last frame was yielded and the request was written;
 //!        reports a truncated body as complete.
 
+use super::carrier::Carrier;
 use super::error::{BoxError, Error, Unsuited, Which};
 use super::event::CloseReason;
+use super::h2_exchange::H2Exchange;
 use super::in_flight::InFlight;
 use super::keep_alive::Keep;
 use super::pooled_conn::Exchange;
 use super::upgrade::Upgraded;
 use super::upload::{UploadError, Uploading};
 use bytes::{Bytes, BytesMut};
-use byway_dial::Broken;
-use byway_http::h1::H1Source;
-use byway_http::{BodyError, Part, Source};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use byway_http::{BodyError, Part};
 use http_body::{Frame, SizeHint};
 use std::fmt;
 use std::future::poll_fn;
@@ -48,7 +47,9 @@ pub struct Body {
 enum BodyKind {
     Empty,
     Whole(Bytes),
-    Incoming(Box<Incoming>),
+    Incoming(Box<Incoming<Exchange>>),
+    /// Over HTTP/2.
+    Stream(Box<Incoming<H2Exchange>>),
     Upgraded(Box<Upgraded>),
 }
 
@@ -61,10 +62,10 @@ pub(crate) struct About {
 }
 
 /// The rest of an exchange, after the response's head.
-pub(crate) struct Incoming {
-    pub(crate) exchange: Option<Exchange>,
+pub(crate) struct Incoming<C: Carrier> {
+    pub(crate) exchange: Option<C>,
     /// The rest of the request.
-    pub(crate) upload: Option<Box<dyn Uploading>>,
+    pub(crate) upload: Option<Box<dyn Uploading<C>>>,
     pub(crate) keep: Keep,
     pub(crate) in_flight: InFlight,
     pub(crate) idempotent: bool,
@@ -86,16 +87,21 @@ impl Body {
         }
     }
 
-    pub(crate) fn incoming(incoming: Incoming, about: About) -> Self {
-        let mut incoming = incoming;
-        incoming.over = incoming.left() == Some(0);
-        if incoming.over && incoming.upload.is_none() {
-            incoming.settle();
+    pub(crate) fn incoming(incoming: Incoming<Exchange>, about: About) -> Self {
+        let kind = match incoming.begin() {
+            Some(incoming) => BodyKind::Incoming(Box::new(incoming)),
+            None => BodyKind::Empty,
+        };
+        Self {
+            kind,
+            about: Some(about),
         }
-        let kind = if incoming.exchange.is_some() {
-            BodyKind::Incoming(Box::new(incoming))
-        } else {
-            BodyKind::Empty
+    }
+
+    pub(crate) fn of_stream(incoming: Incoming<H2Exchange>, about: About) -> Self {
+        let kind = match incoming.begin() {
+            Some(incoming) => BodyKind::Stream(Box::new(incoming)),
+            None => BodyKind::Empty,
         };
         Self {
             kind,
@@ -197,6 +203,7 @@ impl Body {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             BodyKind::Incoming(incoming) => incoming.poll(cx),
+            BodyKind::Stream(incoming) => incoming.poll(cx),
         }
     }
 }
@@ -217,6 +224,7 @@ impl http_body::Body for Body {
             BodyKind::Empty | BodyKind::Upgraded(_) => true,
             BodyKind::Whole(_) => false,
             BodyKind::Incoming(incoming) => incoming.exchange.is_none(),
+            BodyKind::Stream(incoming) => incoming.exchange.is_none(),
         }
     }
 
@@ -224,9 +232,8 @@ impl http_body::Body for Body {
         match &self.kind {
             BodyKind::Empty | BodyKind::Upgraded(_) => SizeHint::with_exact(0),
             BodyKind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            BodyKind::Incoming(incoming) => incoming
-                .left()
-                .map_or_else(SizeHint::new, SizeHint::with_exact),
+            BodyKind::Incoming(incoming) => size(incoming.left()),
+            BodyKind::Stream(incoming) => size(incoming.left()),
         }
     }
 }
@@ -273,7 +280,7 @@ impl fmt::Debug for Body {
         let kind = match &self.kind {
             BodyKind::Empty => "empty",
             BodyKind::Whole(_) => "whole",
-            BodyKind::Incoming(_) => "incoming",
+            BodyKind::Incoming(_) | BodyKind::Stream(_) => "incoming",
             BodyKind::Upgraded(_) => "upgraded",
         };
         write!(
@@ -284,10 +291,23 @@ impl fmt::Debug for Body {
     }
 }
 
-impl Incoming {
+fn size(left: Option<u64>) -> SizeHint {
+    left.map_or_else(SizeHint::new, SizeHint::with_exact)
+}
+
+impl<C: Carrier> Incoming<C> {
+    /// Nothing, if the response has no body and the request has ended.
+    fn begin(mut self) -> Option<Self> {
+        self.over = self.left() == Some(0);
+        if self.over && self.upload.is_none() {
+            self.settle();
+        }
+        self.exchange.is_some().then_some(self)
+    }
+
     /// How many bytes of data are missing, if known.
     fn left(&self) -> Option<u64> {
-        self.exchange.as_ref().map_or(Some(0), Exchange::body_left)
+        self.exchange.as_ref().map_or(Some(0), C::body_left)
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
@@ -318,35 +338,30 @@ impl Incoming {
             return Poll::Ready(Ok(None));
         };
         loop {
-            let mut source = exchange.source();
-            match source.part()? {
+            match exchange.part()? {
                 Part::Data(n) => {
-                    let data = Bytes::copy_from_slice(source.data().get(..n).unwrap_or_default());
-                    source.taken(n);
+                    let data = exchange.take(n);
                     self.due = None;
                     // The last data ends the body, unless trailers are the next frame.
-                    self.over = source.part()? == Part::End && source.trailers().next().is_none();
-                    if self.over {
-                        source.finish();
-                    }
+                    self.over = exchange.is_at_end()?;
                     return Poll::Ready(Ok(Some(Frame::data(data))));
                 }
                 Part::End => {
-                    let trailers = trailers(&source);
-                    source.finish();
+                    let trailers = exchange.finish();
                     (self.over, self.due) = (true, None);
                     return Poll::Ready(Ok(
                         (!trailers.is_empty()).then(|| Frame::trailers(trailers))
                     ));
                 }
-                Part::More => match source.poll_more(cx) {
+                Part::More => match exchange.poll_more(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => {
                         let broken = match error {
+                            BodyError::Malformed(error) => return Poll::Ready(Err(error.into())),
                             BodyError::From(broken) => Some(broken),
                             _ => None,
                         };
-                        return Poll::Ready(Err(lost(exchange, self.idempotent, broken)));
+                        return Poll::Ready(Err(exchange.lost(self.idempotent, broken)));
                     }
                     Poll::Pending => break,
                 },
@@ -379,7 +394,7 @@ impl Incoming {
             (self.taken, self.due) = (sent, None);
         }
         let at = *self.due.get_or_insert_with(|| Instant::now() + after);
-        exchange.lease.timer.poll_at(cx, at)
+        exchange.timer().poll_at(cx, at)
     }
 
     /// Sends more of the request. Only a failure of the caller's own body is an error.
@@ -411,7 +426,7 @@ impl Incoming {
         };
         if self.keep.is_ok() && upload.waits_for_origin(exchange) {
             let at = *self.due.get_or_insert_with(|| Instant::now() + LINGER);
-            ready!(exchange.lease.timer.poll_at(cx, at));
+            ready!(exchange.timer().poll_at(cx, at));
         }
         self.keep = self.keep.and(Err(CloseReason::EarlyResponse));
         self.settle();
@@ -422,7 +437,7 @@ impl Incoming {
     fn settle(&mut self) {
         if let Some(exchange) = self.exchange.take() {
             self.upload = None;
-            self.in_flight.settle(exchange, self.keep);
+            exchange.settle(self.keep, &self.in_flight);
         }
     }
 
@@ -433,7 +448,7 @@ impl Incoming {
     }
 }
 
-impl Drop for Incoming {
+impl<C: Carrier> Drop for Incoming<C> {
     fn drop(&mut self) {
         let is_whole = self
             .exchange
@@ -442,30 +457,5 @@ impl Drop for Incoming {
         if is_whole && self.upload.is_none() {
             self.settle();
         }
-    }
-}
-
-fn trailers(source: &H1Source<'_>) -> HeaderMap {
-    let mut trailers = HeaderMap::new();
-    for field in source.trailers() {
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::from_bytes(field.name),
-            HeaderValue::from_bytes(field.value),
-        ) {
-            trailers.append(name, value);
-        }
-    }
-    trailers
-}
-
-fn lost(exchange: &Exchange, idempotent: bool, source: Option<Broken>) -> Error {
-    // A body has started, so the connection's own count of requests shows whether it was reused.
-    let reused = exchange.lease.requests() > 1;
-    Error::ConnectionLost {
-        reused,
-        bytes_written: exchange.sent_bytes(),
-        bytes_read: exchange.received_bytes(),
-        idempotent,
-        source,
     }
 }

@@ -3,18 +3,20 @@
 //! Never: takes 0 for "no limit" or for "the default"; accepts an option that would have no effect.
 
 mod connections;
+mod http2;
 mod sockets;
 
 use super::connector::{self, Connect, Connected, Direct};
 use super::error::BoxError;
 use super::event::{Event, Observer};
 use super::exchange::Times;
+use super::h2_session::{H2, Http2};
 use super::interim::OnInterim;
 use super::keep_alive::Hint;
 use super::proxy::Proxy;
 use super::retry::Retry;
 use super::target::Target;
-use super::{Agent, Config};
+use super::{Agent, Config, LONGEST};
 use byway_dial::{BadTarget, Family, LocalAddress, TlsOptions};
 use byway_pool::{InvalidLimits, Limits, Pool};
 use http::Response;
@@ -27,10 +29,8 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
-/// Longer durations are reduced to this, so that adding one to an `Instant` cannot overflow.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
-/// The application protocol offered in TLS (RFC 7301).
-const HTTP_1_1: &[u8] = b"http/1.1";
+/// The name of HTTP/1.1 in TLS (ALPN, RFC 7301).
+pub(crate) const HTTP_1_1: &[u8] = b"http/1.1";
 
 /// Builds an [`Agent`]. Every option has a default; options are checked only in
 /// [`AgentBuilder::build`].
@@ -49,6 +49,7 @@ pub struct AgentBuilder {
     hint: Hint,
     retry: Retry,
     keep_alive: bool,
+    http2: Http2,
     way: ConnectMethod,
     one_address: Option<String>,
     unix_socket: Option<PathBuf>,
@@ -93,8 +94,8 @@ pub enum BuildError {
     /// The credentials cannot be sent in the proxy's protocol.
     #[error("proxy: {0}")]
     Proxy(String),
-    /// Application protocols (ALPN) that an agent does not speak.
-    #[error("tls: an agent speaks only http/1.1: leave `alpn` empty")]
+    /// Application protocols (ALPN) other than those that the agent offers by itself.
+    #[error("tls: the agent itself offers h2 and http/1.1: leave `alpn` empty, and see `http2`")]
     Alpn,
     /// The address of `one_address` cannot be parsed.
     #[error("one_address: {0}")]
@@ -120,6 +121,7 @@ impl Default for AgentBuilder {
             hint: Hint::default(),
             retry: Retry::default(),
             keep_alive: true,
+            http2: Http2::default(),
             way: ConnectMethod::Direct,
             one_address: None,
             unix_socket: None,
@@ -287,9 +289,18 @@ impl AgentBuilder {
             (None, None) => None,
         };
         let options = self.dial_options();
+        let alpn = &self.tls.alpn;
+        let offers_http2 = alpn.is_empty() || alpn.iter().any(|protocol| protocol == H2);
         let tls = TlsOptions {
             alpn: vec![HTTP_1_1.to_vec()],
             ..self.tls
+        };
+        let http2 = Http2 {
+            // A connection for each request has no use for streams; and a list without `h2` says no.
+            by_alpn: self.http2.by_alpn && self.keep_alive && offers_http2,
+            ping_interval: self.http2.ping_interval.map(|time| time.min(LONGEST)),
+            ping_timeout: self.http2.ping_timeout.min(LONGEST),
+            ..self.http2
         };
         let connector = match self.way {
             ConnectMethod::Direct => Arc::new(Direct::new(options, &tls)),
@@ -308,16 +319,14 @@ impl AgentBuilder {
             hint: self.hint,
             retry: self.retry,
             keep_alive: self.keep_alive,
+            http2,
             fixed,
             tls,
             proxy: self.proxy,
             group_by: self.group_by,
             on_interim: self.on_interim,
         };
-        let pool = match self.observer.of_pool() {
-            Some(observer) => Pool::observed(limits, self.shards, observer)?,
-            None => Pool::sharded(limits, self.shards)?,
-        };
+        let pool = Pool::with_sessions(limits, self.shards, self.observer.of_pool())?;
         Ok(Agent::from_parts(pool, config, connector, self.observer))
     }
 
@@ -345,6 +354,10 @@ impl AgentBuilder {
     }
 
     fn refuse_zeros(&self) -> Result<(), BuildError> {
+        if self.http2.max_streams == 0 {
+            let option = "max_streams_per_connection";
+            return Err(InvalidLimits::Zero { option }.into());
+        }
         let longest_hint = match self.hint {
             Hint::Honour { longest, .. } => Some(longest),
             Hint::Ignore => None,
@@ -355,6 +368,8 @@ impl AgentBuilder {
             ("body_idle_timeout", self.times.body_idle),
             ("expect_continue_timeout", Some(self.times.expect_continue)),
             ("server_keep_alive: longest", longest_hint),
+            ("http2_ping_interval", self.http2.ping_interval),
+            ("http2_ping_timeout", Some(self.http2.ping_timeout)),
         ];
         match times
             .into_iter()
@@ -366,7 +381,8 @@ impl AgentBuilder {
     }
 
     fn refuse_unusable_tls_and_proxy(&self) -> Result<(), BuildError> {
-        if self.tls.alpn.iter().any(|protocol| protocol != HTTP_1_1) {
+        let offered = |protocol: &Vec<u8>| protocol == HTTP_1_1 || protocol == H2;
+        if !self.tls.alpn.iter().all(offered) {
             return Err(BuildError::Alpn);
         }
         let Some(proxy) = &self.proxy else {
@@ -395,6 +411,8 @@ impl AgentBuilder {
         let idle = ("idle_timeout", self.idle_timeout.is_some());
         let most_idle = ("max_idle_per_origin", self.max_idle_per_origin.is_some());
         let all_idle = ("max_idle_total", self.limits.max_idle_total.is_some());
+        let known = ("http2_prior_knowledge", self.http2.prior_knowledge);
+        let no_http2 = ("http2(false)", !self.http2.by_alpn);
         let jitter = ("lifetime_jitter", self.lifetime_jitter.is_some());
         let ageless = ("no max_lifetime", self.limits.max_lifetime.is_none());
         let excluding = [
@@ -412,6 +430,8 @@ impl AgentBuilder {
             (most_idle, unpooled),
             (all_idle, unpooled),
             (jitter, ageless),
+            (known, unpooled),
+            (known, no_http2),
         ];
         match excluding
             .into_iter()

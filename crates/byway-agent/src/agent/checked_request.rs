@@ -139,7 +139,7 @@ fn refuse_version(version: Version) -> Result<(), Error> {
     match version {
         Version::HTTP_11 => Ok(()),
         other => Err(Error::invalid(format!(
-            "its version is {other:?}; this agent sends HTTP/1.1: leave the version out"
+            "its version is {other:?}; the agent and the origin agree on HTTP/1.1 or HTTP/2: leave the version out"
         ))),
     }
 }

@@ -5,6 +5,7 @@
 //! Never: called without a permit of the pool; pools or limits connections itself.
 
 use super::error::{BoxError, Error, Which};
+use super::h2_session::H2;
 use super::target::Target;
 use byway_dial::{
     AddressRules, AsIo, Broken, Dialled, Dialler, Options, Pipe, Read, Resolver, Route, Stream,
@@ -30,6 +31,7 @@ use tower_service::Service;
 pub struct Connected {
     pub(crate) stream: Stream,
     pub(crate) secured: bool,
+    pub(crate) http2: bool,
     pub(crate) absolute_form: bool,
     pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
 }
@@ -41,6 +43,7 @@ impl Connected {
         Self {
             stream,
             secured: false,
+            http2: false,
             absolute_form: false,
             fields: Vec::new(),
         }
@@ -51,6 +54,19 @@ impl Connected {
     pub fn secured(mut self) -> Self {
         self.secured = true;
         self
+    }
+
+    /// The peer speaks HTTP/2 on this connection. Not needed for a [`Stream`] whose TLS handshake
+    /// has selected it.
+    #[must_use]
+    pub fn http2(mut self) -> Self {
+        self.http2 = true;
+        self
+    }
+
+    /// Whether the peer speaks HTTP/2 on this connection.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.http2 || self.stream.alpn() == Some(H2)
     }
 
     /// The peer is a forward proxy for plain requests: they are sent with the whole URL as their

@@ -63,8 +63,26 @@ pub enum Error {
         /// How it ended; `None` for an orderly FIN.
         source: Option<Broken>,
     },
-    /// The origin's response is malformed or ambiguous. Its side; the connection was closed.
-    #[error("the origin's response is not valid HTTP/1: {0}")]
+    /// The stream of the request (HTTP/2) was reset before the response was complete: by the
+    /// origin, or by the agent because the origin broke the protocol. Other requests on its
+    /// connection continue.
+    #[error(
+        "the request's stream was reset ({}{}",
+        byway_http::h2::ErrorCode(*.code).name(),
+        if *.unprocessed { ", unprocessed): try again later" } else { ")" }
+    )]
+    StreamReset {
+        /// The code (RFC 9113 section 7).
+        code: u32,
+        /// Whether the origin has not processed the request at all: it refused the stream, or
+        /// announced that its connection ends, or the connection ended before anything was sent.
+        /// The agent itself has tried such a request again, several times: see
+        /// [`Retry`](crate::Retry).
+        unprocessed: bool,
+    },
+    /// The origin's response is malformed or ambiguous. Its side; the connection was closed, or the
+    /// stream of HTTP/2 reset.
+    #[error("the origin's response is not valid HTTP: {0}")]
     Malformed(#[source] BadAnswer),
     /// A peer took too long.
     #[error("{}", late(*.which, *.after))]
@@ -163,6 +181,7 @@ impl Error {
             | Self::QueueTimeout { .. }
             | Self::Closed
             | Self::Connect { .. } => true,
+            Self::StreamReset { unprocessed, .. } => *unprocessed,
             Self::Timeout { which, .. } => *which == Which::Connect,
             Self::ConnectionLost {
                 bytes_written,

@@ -5,6 +5,7 @@
 use super::error::Error;
 use super::group::Group;
 use byway_pool as pool;
+use http::Version;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub enum Event<'a> {
         peer: Option<SocketAddr>,
         /// How long opening took.
         took: Duration,
+        /// The version of HTTP that is spoken on it: 1.1 or 2.
+        version: Version,
     },
     /// A connection could not be opened.
     ConnectFailed {
@@ -31,14 +34,15 @@ pub enum Event<'a> {
         /// Why.
         error: &'a Error,
     },
-    /// An idle connection is reused.
+    /// An idle connection is reused, or a connection of HTTP/2 gets another stream.
     Reused {
         /// Its group.
         group: &'a Group,
         /// Requests on it, including this one.
         requests: u64,
     },
-    /// A connection was returned and waits for its next request.
+    /// A connection was returned and waits for its next request. On HTTP/2: its last stream has
+    /// ended.
     Idle {
         /// Its group.
         group: &'a Group,
@@ -71,12 +75,14 @@ pub enum Event<'a> {
         /// Why.
         error: &'a Error,
     },
-    /// A request is retried on a new connection, because the reused one was stale.
+    /// A request is retried: on a new connection, because the reused one was stale; or on another
+    /// stream, because the origin had not processed it ([`Retry`](crate::Retry)).
     Retried {
         /// Its group.
         group: &'a Group,
     },
-    /// A reused connection was stale and the request is not retried.
+    /// A reused connection was stale, or the origin had not processed the request, and it is not
+    /// retried.
     NotRetried {
         /// Its group.
         group: &'a Group,
@@ -111,6 +117,9 @@ pub enum CloseReason {
     /// The origin or the caller sent `Connection: close`, or the response was delimited by the end
     /// of the connection.
     LastResponse,
+    /// A connection of HTTP/2 takes no more requests: the origin said so, refused all streams, or
+    /// the connection has ended.
+    GoneAway,
     /// The origin's `Keep-Alive` left no time or no request.
     Hint,
     /// Bytes followed the response (they could be read as the next one).
@@ -137,6 +146,8 @@ pub enum NoRetry {
     Method,
     /// More of the body was sent than is kept for a retry.
     Body,
+    /// It was tried often enough.
+    Often,
 }
 
 pub(crate) type OnEvent = Arc<dyn Fn(&Event<'_>) + Send + Sync>;
@@ -181,7 +192,7 @@ fn of_pool<'a>(event: &pool::Event<'a, Group>) -> Option<Event<'a>> {
                 pool::Reason::IdleLimit => CloseReason::IdleLimit,
                 pool::Reason::Reclaimed => CloseReason::Reclaimed,
                 pool::Reason::Evicted => CloseReason::Evicted,
-                pool::Reason::GoneAway => CloseReason::LastResponse,
+                pool::Reason::GoneAway => CloseReason::GoneAway,
                 pool::Reason::Closed => CloseReason::ShutDown,
                 pool::Reason::Stale => CloseReason::Stale,
                 pool::Reason::Upgraded => CloseReason::Upgraded,

@@ -1,23 +1,18 @@
 //! Exchange: one request on one connection, up to the head of its final response.
 //!
-//! In:    a checked request, its upload, a leased connection.
+//! In:    a checked request, its upload, a leased connection or stream.
 //! Out:   the head of the response, in the exchange.
 //! Never: uses a second task or a channel: the polling task drives both directions; waits for a
 //!        peer without a deadline.
 
-use super::HEAD_LIMITS;
+use super::carrier::Carrier;
 use super::checked_request::CheckedRequest;
 use super::error::{BadAnswer, BoxError, Error, Which};
 use super::interim::OnInterim;
-use super::pooled_conn::Exchange;
-use super::request_head;
-use super::response_head;
 use super::upload::{Upload, UploadError, Uploading};
 use byway_dial::Broken;
-use byway_http::Sink;
-use byway_http::h1::{EndlessInterim, HeadError, MOST_INTERIM};
+use byway_http::h1::HeadError;
 use http_body::Body;
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -31,9 +26,8 @@ pub(crate) struct Times {
     pub(crate) expect_continue: Duration,
 }
 
-/// The conditions of an exchange: whether the connection was used before, and the agent's options.
+/// The conditions of an exchange: the agent's options.
 pub(super) struct Terms<'a> {
-    pub(super) reused: bool,
     pub(super) keep_alive: bool,
     pub(super) times: Times,
     pub(super) on_interim: Option<&'a OnInterim>,
@@ -43,19 +37,19 @@ pub(super) struct Terms<'a> {
 /// over then. Returns whether it has stopped, incomplete: no 100 came, or the origin takes no more.
 ///
 /// Not cancel safe for the connection, which must be closed if the future is dropped or fails.
-pub(super) async fn run<B>(
+pub(super) async fn run<B, C>(
     checked: &CheckedRequest,
     upload: &mut Upload<B>,
-    exchange: &mut Exchange,
+    exchange: &mut C,
     terms: &Terms<'_>,
 ) -> Result<bool, Error>
 where
     B: Body + Send,
     B::Data: Send,
     B::Error: Into<BoxError>,
+    C: Carrier,
 {
-    exchange.lease.begin();
-    request_head::queue(checked, exchange, terms.keep_alive)?;
+    exchange.queue_head(checked, terms.keep_alive)?;
     let hold = checked
         .expects_continue
         .then(|| Instant::now() + terms.times.expect_continue);
@@ -69,19 +63,16 @@ where
     loop {
         poll_fn(|cx| progress.poll(cx, upload, exchange))
             .await
-            .map_err(|error| error.into_error(checked, exchange, terms))?;
-        let status = exchange.response().status();
+            .map_err(|error| error.into_error(checked, exchange))?;
+        let status = exchange.status();
         match status {
             101 if checked.upgrades && upload.is_over() => return Ok(false),
             101 => return Err(Error::Malformed(BadAnswer::UnaskedUpgrade)),
             100..=199 => {
                 if let Some(OnInterim(call)) = terms.on_interim {
-                    call(&response_head::read(exchange)?);
+                    call(&exchange.read_response()?);
                 }
-                exchange.pass_interim().map_err(|EndlessInterim| {
-                    let limit = MOST_INTERIM.into();
-                    Error::Malformed(BadAnswer::EndlessInterim { limit })
-                })?;
+                exchange.pass_interim()?;
                 progress.restart(status);
             }
             _ => return Ok(progress.has_stopped() && !upload.is_over()),
@@ -109,31 +100,26 @@ enum ExchangeError {
 }
 
 impl ExchangeError {
-    fn into_error(self, checked: &CheckedRequest, exchange: &Exchange, terms: &Terms<'_>) -> Error {
+    fn into_error(self, checked: &CheckedRequest, exchange: &impl Carrier) -> Error {
         match self {
             Self::Error(error) => error,
-            Self::Lost(source) => Error::ConnectionLost {
-                reused: terms.reused,
-                bytes_written: exchange.sent_bytes(),
-                bytes_read: exchange.received_bytes(),
-                idempotent: checked.idempotent,
-                source,
-            },
+            Self::Lost(source) => exchange.lost(checked.idempotent, source),
         }
     }
 }
 
 impl Progress {
-    fn poll<B>(
+    fn poll<B, C>(
         &mut self,
         cx: &mut Context<'_>,
         upload: &mut Upload<B>,
-        exchange: &mut Exchange,
+        exchange: &mut C,
     ) -> Poll<Result<(), ExchangeError>>
     where
         B: Body + Send,
         B::Data: Send,
         B::Error: Into<BoxError>,
+        C: Carrier,
     {
         loop {
             self.poll_upload(cx, upload, exchange)?;
@@ -143,7 +129,7 @@ impl Progress {
             let Some((at, which, after)) = self.deadline(upload, exchange) else {
                 return Poll::Pending;
             };
-            ready!(exchange.lease.timer.poll_at(cx, at));
+            ready!(exchange.timer().poll_at(cx, at));
             match self.hold.take() {
                 Some(_) => self.due = None, // no 100 came in time: send the body without it
                 None => {
@@ -153,26 +139,24 @@ impl Progress {
         }
     }
 
-    fn poll_upload<B>(
+    fn poll_upload<B, C>(
         &mut self,
         cx: &mut Context<'_>,
         upload: &mut Upload<B>,
-        exchange: &mut Exchange,
+        exchange: &mut C,
     ) -> Result<(), ExchangeError>
     where
         B: Body + Send,
         B::Data: Send,
         B::Error: Into<BoxError>,
+        C: Carrier,
     {
         if self.broken.is_some() || upload.is_over() {
             return Ok(());
         }
         let sent = match self.hold {
             // The head only, while the body is held back.
-            Some(_) => exchange
-                .sink()
-                .poll_push_out(cx)
-                .map_err(UploadError::Broken),
+            Some(_) => exchange.poll_push_out(cx).map_err(UploadError::Broken),
             None => upload.poll(cx, exchange),
         };
         match sent {
@@ -190,9 +174,9 @@ impl Progress {
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
-        exchange: &mut Exchange,
+        exchange: &mut impl Carrier,
     ) -> Poll<Result<(), ExchangeError>> {
-        let head = ready!(exchange.poll_head(cx, &HEAD_LIMITS, |_| None::<Infallible>));
+        let head = ready!(exchange.poll_head(cx));
         Poll::Ready(head.map_err(|error| match error {
             HeadError::Malformed(error) => ExchangeError::Error(error.into()),
             HeadError::Closed(broken) => ExchangeError::Lost(broken.or_else(|| self.broken.take())),
@@ -201,15 +185,16 @@ impl Progress {
     }
 
     /// The next deadline; `None` while only the caller's own body is waited for.
-    fn deadline<B>(
+    fn deadline<B, C>(
         &mut self,
         upload: &Upload<B>,
-        exchange: &Exchange,
+        exchange: &C,
     ) -> Option<(Instant, Which, Duration)>
     where
         B: Body + Send,
         B::Data: Send,
         B::Error: Into<BoxError>,
+        C: Carrier,
     {
         if let Some(at) = self.hold {
             return Some((at, Which::FirstByte, self.times.expect_continue));

@@ -1,17 +1,20 @@
-//! Agent: sends HTTP/1.1 requests over a bounded pool of connections.
+//! Agent: sends requests of HTTP/1.1 and HTTP/2 over a bounded pool of connections.
 //!
 //! In:    `http::Request`s.   Out:   `http::Response`s whose bodies arrive while they are read.
-//! Never: uses a task or a channel per connection: the task that polls a request drives its
-//!        connection.
+//! Never: uses a task or a channel per connection of HTTP/1: the task that polls a request drives
+//!        its connection. One of HTTP/2 has a task.
 
 mod body;
 mod builder;
+mod carrier;
 mod checked_request;
 mod connector;
 mod error;
 mod event;
 mod exchange;
 mod group;
+mod h2_exchange;
+mod h2_session;
 mod in_flight;
 mod interim;
 mod keep_alive;
@@ -26,6 +29,7 @@ mod stats;
 mod target;
 #[cfg(test)]
 mod tests;
+mod tls_clients;
 mod upgrade;
 mod upload;
 
@@ -45,24 +49,31 @@ pub use stats::{AgentStats, Counters, GroupStats};
 pub use target::Target;
 pub use upgrade::{UpgradePermit, Upgraded};
 
-use body::{About, Incoming};
-use byway_dial::{TlsClient, TlsOptions};
+use body::Incoming;
+use byway_dial::{Pipe, TlsOptions};
 use byway_http::h1::ClientExchange;
-use byway_pool::{AcquireError, Acquired, Lease, OpenPermit, Pool};
+use byway_pool::{AcquireError, Acquired, Lease, OpenPermit, Pool, Requeue};
+use carrier::Carrier;
 use checked_request::{CheckedRequest, GroupBy};
 use connector::Connect;
 use event::Observer;
 use exchange::{Terms, Times};
-use http::{Method, Request, Response, Uri};
+use h2_exchange::H2Exchange;
+use h2_session::{H2Lease, H2Session, Http2};
+use http::{Method, Request, Response, Uri, Version};
 use in_flight::{InFlight, InFlightCount};
+use keep_alive::Keep;
 use pooled_conn::{Exchange, PooledConn};
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tls_clients::TlsClients;
 use tokio::time::Instant;
 use upload::{Upload, Uploading};
 
+/// Longer durations are reduced to this, so that adding one to an `Instant` cannot overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// The longest head, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
 /// Limits on a response: a head of 64 KiB with 128 fields, the same for trailers.
@@ -74,7 +85,7 @@ const HEAD_LIMITS: byway_head::Limits = byway_head::Limits {
     chunk_extension_bytes: 16 * 1024,
 };
 
-/// An HTTP/1.1 client with a bounded, observable connection pool. Cheap to clone; clones share one
+/// An HTTP client (1.1 and 2) with a bounded, observable connection pool. Cheap to clone; clones share one
 /// pool.
 ///
 /// Dropping the last clone closes idle connections; responses that are still being read continue.
@@ -82,16 +93,15 @@ const HEAD_LIMITS: byway_head::Limits = byway_head::Limits {
 #[derive(Clone)]
 pub struct Agent {
     /// The handle of this agent's shard.
-    pool: Pool<Group, PooledConn>,
+    pool: Pool<Group, PooledConn, H2Session>,
     inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
-    pool: Pool<Group, PooledConn>,
+    pool: Pool<Group, PooledConn, H2Session>,
     config: Config,
     connector: Arc<dyn Connect>,
-    /// Created by the first `https` request, since that reads the system's roots from disk.
-    tls: OnceLock<TlsClient>,
+    tls: TlsClients,
     observer: Observer,
     in_flight: InFlightCount,
     sweeping: AtomicBool,
@@ -107,6 +117,7 @@ pub(crate) struct Config {
     hint: Hint,
     retry: Retry,
     keep_alive: bool,
+    http2: Http2,
     fixed: Option<byway_dial::Target>,
     tls: TlsOptions,
     proxy: Option<Proxy>,
@@ -144,13 +155,13 @@ impl Agent {
     }
 
     pub(crate) fn from_parts(
-        pool: Pool<Group, PooledConn>,
+        pool: Pool<Group, PooledConn, H2Session>,
         config: Config,
         connector: Arc<dyn Connect>,
         observer: Observer,
     ) -> Self {
         let (tls, in_flight, sweeping) = (
-            OnceLock::new(),
+            TlsClients::default(),
             InFlightCount::default(),
             AtomicBool::new(false),
         );
@@ -216,9 +227,23 @@ impl Agent {
         }
         let mut upload = Upload::new(body, checked.outgoing);
         let in_flight = InFlight::begin(&self.inner);
-        let mut fresh = false;
+        let (mut next, mut tried) = (Next::Any, 0);
         loop {
-            let lease = self.lease(&checked, fresh).await?;
+            let lease = match self.lease(&checked, next).await? {
+                Leased::Conn(lease) => lease,
+                Leased::Stream(exchange) => {
+                    let sent = Box::pin(self.exchange_on(exchange, &checked, &mut upload));
+                    match sent.await {
+                        Ok((exchange, abandoned)) => {
+                            return respond_on(in_flight, &checked, upload, *exchange, abandoned);
+                        }
+                        Err(failed) => {
+                            next = self.next_stream(&checked, failed, &mut upload, &mut tried)?;
+                            continue;
+                        }
+                    }
+                }
+            };
             if !lease.reused() {
                 upload.keep_nothing();
             }
@@ -231,11 +256,70 @@ impl Agent {
             exchange.lease.close_reason = Some(CloseReason::Failed);
             drop(exchange);
             self.inner.forget_session(&checked, &error);
-            if fresh || !self.inner.retries(&checked, &error, &mut upload) {
+            if !matches!(next, Next::Any) || !self.inner.retries(&checked, &error, &mut upload) {
                 return Err(error);
             }
-            fresh = true;
+            next = Next::Fresh;
         }
+    }
+
+    /// One try on a stream of HTTP/2, up to the head of the final response. On an error the
+    /// exchange is given back, for what it says about the stream.
+    async fn exchange_on<B>(
+        &self,
+        mut exchange: Box<H2Exchange>,
+        checked: &CheckedRequest,
+        upload: &mut Upload<B>,
+    ) -> Result<(Box<H2Exchange>, bool), (Box<H2Exchange>, Error)>
+    where
+        B: http_body::Body + Send,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let sent = self.inner.exchange(checked, upload, &mut *exchange).await;
+        match sent {
+            Ok(abandoned) => Ok((exchange, abandoned)),
+            Err(error) => Err((exchange, error)),
+        }
+    }
+
+    /// How the request is tried again after a try on a stream has failed, or the error.
+    fn next_stream<B>(
+        &self,
+        checked: &CheckedRequest,
+        failed: (Box<H2Exchange>, Error),
+        upload: &mut Upload<B>,
+        tried: &mut u32,
+    ) -> Result<Next, Error>
+    where
+        B: http_body::Body,
+        B::Error: Into<BoxError>,
+    {
+        let (exchange, error) = failed;
+        let is_unprocessed = matches!(
+            error,
+            Error::StreamReset {
+                unprocessed: true,
+                ..
+            }
+        );
+        if !is_unprocessed {
+            drop(exchange);
+            // What may have been processed is tried again once, by the rules of HTTP/1.
+            let may_retry = *tried <= retry::MOST_UNPROCESSED;
+            if !may_retry || !self.inner.retries(checked, &error, upload) {
+                return Err(error);
+            }
+            *tried = retry::MOST_UNPROCESSED + 1;
+            return Ok(Next::Any);
+        }
+        let requeue = exchange.refused();
+        let permitted = retry::permits_unprocessed(self.inner.config.retry, *tried);
+        if !self.inner.rewinds(checked, permitted, upload) {
+            return Err(error);
+        }
+        *tried += 1;
+        Ok(requeue.map_or(Next::Any, Next::Again))
     }
 
     /// A snapshot of the agent's metrics.
@@ -244,12 +328,15 @@ impl Agent {
         AgentStats::new(pool.stats(), config.max_total, config.max_per_origin)
     }
 
-    /// Closes the idle connections for which `which` returns true, and returns their number.
+    /// Closes the idle connections for which `which` returns true, and returns their number. A
+    /// connection of HTTP/2 that has requests gets no more of them, and is closed after the last.
     /// `which` runs under a lock: it must be quick and must not use the agent.
     pub fn evict(&self, mut which: impl FnMut(&ConnFacts<'_>) -> bool) -> usize {
-        self.inner
-            .pool
-            .evict(|group, conn| which(&conn.facts(group)))
+        let pool = &self.inner.pool;
+        let conns = pool.evict(|group, conn| which(&conn.facts(group)));
+        let of_session =
+            |group: &Group, session: &H2Session| which(&ConnFacts::of_session(session, group));
+        conns + pool.evict_sessions(of_session)
     }
 
     /// Closes every idle connection and returns their number. Connections in use continue and are
@@ -287,31 +374,67 @@ impl Agent {
         }
     }
 
-    /// A connection for the request: a clean idle one, or a new one.
-    async fn lease(
-        &self,
-        checked: &CheckedRequest,
-        fresh: bool,
-    ) -> Result<Lease<Group, PooledConn>, Error> {
-        let inner = &self.inner;
-        let acquired = match fresh {
-            false => self.pool.acquire(&checked.group).await,
-            true => self.pool.acquire_fresh(&checked.group).await,
+    /// What carries the request: a clean idle connection, a stream of one of HTTP/2, or a new
+    /// connection.
+    async fn lease(&self, checked: &CheckedRequest, next: Next) -> Result<Leased, Error> {
+        let (inner, group) = (&self.inner, &checked.group);
+        let acquired = match next {
+            Next::Any if inner.may_share(checked) => self.pool.acquire_shared(group).await,
+            Next::Any => self.pool.acquire(group).await,
+            Next::Fresh => self.pool.acquire_fresh(group).await,
+            Next::Again(requeue) => self.pool.acquire_again(group, requeue).await,
         };
         match acquired.map_err(|error| inner.rejected(checked, error))? {
             Acquired::Lease(lease) => {
-                inner.observer.notify(&Event::Reused {
-                    group: &checked.group,
-                    requests: lease.requests(),
-                });
-                Ok(lease)
+                let requests = lease.requests();
+                inner.observer.notify(&Event::Reused { group, requests });
+                Ok(Leased::Conn(lease))
+            }
+            Acquired::Stream(lease) => {
+                let requests = lease.requests();
+                if requests > 1 {
+                    inner.observer.notify(&Event::Reused { group, requests });
+                }
+                Ok(inner.stream(lease))
             }
             Acquired::Open(permit) => Box::pin(inner.open(checked, permit)).await,
         }
     }
 }
 
+/// What the next try of a request acquires.
+#[derive(Clone, Copy)]
+enum Next {
+    Any,
+    /// A new connection.
+    Fresh,
+    /// A stream, or what can be had, in place of one that was refused.
+    Again(Requeue),
+}
+
+/// What carries a request.
+enum Leased {
+    Conn(Lease<Group, PooledConn, H2Session>),
+    Stream(Box<H2Exchange>),
+}
+
 impl Inner {
+    fn stream(self: &Arc<Self>, lease: H2Lease) -> Leased {
+        Leased::Stream(Box::new(H2Exchange::new(lease, Arc::clone(self))))
+    }
+
+    /// Whether a stream of HTTP/2 can carry the request. One that changes to another protocol needs
+    /// a connection for itself.
+    fn may_share(&self, checked: &CheckedRequest) -> bool {
+        let is_alone = checked.upgrades || checked.parts.method == Method::CONNECT;
+        let http2 = &self.config.http2;
+        let is_possible = match checked.is_tls() {
+            true => http2.by_alpn,
+            false => http2.prior_knowledge,
+        };
+        is_possible && !is_alone
+    }
+
     fn rejected(&self, checked: &CheckedRequest, error: AcquireError) -> Error {
         let error = error.into();
         self.observer.notify(&Event::QueueRejected {
@@ -322,46 +445,68 @@ impl Inner {
     }
 
     async fn open(
-        &self,
+        self: &Arc<Self>,
         checked: &CheckedRequest,
-        permit: OpenPermit<Group, PooledConn>,
-    ) -> Result<Lease<Group, PooledConn>, Error> {
+        permit: OpenPermit<Group, PooledConn, H2Session>,
+    ) -> Result<Leased, Error> {
         let target = checked.target(self.config.fixed.as_ref())?;
-        let begun = Instant::now();
+        let (begun, group) = (Instant::now(), &checked.group);
+        let may_share = self.may_share(checked);
         let opened = connector::open(
             &*self.connector,
             &target,
-            || self.tls(),
+            || self.tls.client(&self.config.tls, may_share),
             self.config.connect_timeout,
         )
-        .await;
-        match opened {
-            Ok(connected) => {
-                let conn = PooledConn::new(connected, checked.group.clone(), self.observer.clone());
-                let (peer, took) = (conn.peer, begun.elapsed());
-                self.observer.notify(&Event::Opened {
-                    group: &checked.group,
-                    peer,
-                    took,
-                });
-                Ok(permit.install(conn))
+        .await
+        .and_then(|connected| self.select(connected, may_share, &target));
+        let (connected, version) = match opened {
+            Ok(opened) => opened,
+            Err(failed) => {
+                let error = &failed;
+                self.observer.notify(&Event::ConnectFailed { group, error });
+                return Err(failed);
             }
-            Err(error) => {
-                self.observer.notify(&Event::ConnectFailed {
-                    group: &checked.group,
-                    error: &error,
-                });
-                Err(error)
-            }
+        };
+        let took = begun.elapsed();
+        let opened = |peer| Event::Opened {
+            group,
+            peer,
+            took,
+            version,
+        };
+        if version == Version::HTTP_2 {
+            let peer = connected.stream.peer_addr();
+            self.observer.notify(&opened(peer));
+            let runtime = tokio::runtime::Handle::current();
+            let secured = checked.is_tls();
+            let lease = h2_session::begin(connected, secured, permit, &self.config, &runtime);
+            return Ok(self.stream(lease));
         }
+        let conn = PooledConn::new(connected, group.clone(), self.observer.clone());
+        self.observer.notify(&opened(conn.peer));
+        Ok(Leased::Conn(permit.install(conn)))
     }
 
-    fn tls(&self) -> Result<TlsClient, BoxError> {
-        if let Some(client) = self.tls.get() {
-            return Ok(client.clone());
+    /// The version of HTTP that is spoken on a new connection.
+    fn select(
+        &self,
+        connected: Connected,
+        may_share: bool,
+        target: &Target,
+    ) -> Result<(Connected, Version), Error> {
+        let is_plain = !target.is_tls() && !connected.absolute_form;
+        let is_known = is_plain && self.config.http2.prior_knowledge && may_share;
+        match connected.is_http2() || is_known {
+            false => Ok((connected, Version::HTTP_11)),
+            true if may_share => Ok((connected, Version::HTTP_2)),
+            true => Err(Error::Connect {
+                target: target.to_string().into(),
+                source: "it speaks HTTP/2, which is switched off or cannot carry this request: \
+                         let the connector agree on HTTP/1.1"
+                    .into(),
+            }),
         }
-        let client = TlsClient::with_options(self.config.tls.clone())?;
-        Ok(self.tls.get_or_init(|| client).clone())
     }
 
     /// Forgets the TLS session of a broken connection, so that the next one does a full handshake.
@@ -369,23 +514,23 @@ impl Inner {
         if let Error::ConnectionLost {
             source: Some(_), ..
         } = error
-            && let Some(tls) = self.tls.get()
             && let Ok(Some(name)) = checked.verified_name()
         {
-            tls.forget(&name);
+            self.tls.forget(&name);
         }
     }
 
-    async fn exchange<B>(
+    async fn exchange<B, C>(
         &self,
         checked: &CheckedRequest,
         upload: &mut Upload<B>,
-        exchange: &mut Exchange,
+        exchange: &mut C,
     ) -> Result<bool, Error>
     where
         B: http_body::Body + Send,
         B::Data: Send,
         B::Error: Into<BoxError>,
+        C: Carrier,
     {
         let on_interim = checked
             .parts
@@ -396,7 +541,6 @@ impl Inner {
             keep_alive, times, ..
         } = self.config;
         let terms = Terms {
-            reused: exchange.lease.reused(),
             keep_alive,
             times,
             on_interim,
@@ -413,8 +557,22 @@ impl Inner {
         if !retry::is_stale(error) {
             return false;
         }
-        let group = &checked.group;
         let permitted = retry::permits(self.config.retry, error);
+        self.rewinds(checked, permitted, upload)
+    }
+
+    /// Rewinds the upload for another try, if one is permitted and everything is kept for it.
+    fn rewinds<B>(
+        &self,
+        checked: &CheckedRequest,
+        permitted: Result<(), NoRetry>,
+        upload: &mut Upload<B>,
+    ) -> bool
+    where
+        B: http_body::Body,
+        B::Error: Into<BoxError>,
+    {
+        let group = &checked.group;
         match permitted.and_then(|()| {
             if upload.rewind() {
                 Ok(())
@@ -448,46 +606,80 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    exchange.lease.close_reason = Some(CloseReason::Failed); // reported if a step below fails
-    let config = &in_flight.agent().config;
-    let response = response_head::read(&exchange)?;
-    let framed = exchange
-        .response()
-        .framing(checked.parts.method.as_str().as_bytes())?;
-    let conn = &mut *exchange.lease;
-    conn.close_reason = Some(CloseReason::Dropped);
-    let about = About {
-        requests: conn.requests(),
-        peer: conn.peer,
-        local: conn.local,
-    };
+    exchange.closes_for(CloseReason::Failed); // reported if a step below fails
+    let response = exchange.read_response()?;
+    let about = exchange.about();
     if leaves_http(checked, &response) {
+        exchange.closes_for(CloseReason::Dropped);
         let upgraded = upgrade(&in_flight, exchange).ok_or(Error::Closed)?;
         return Ok(response.map(|()| Body::of_upgrade(upgraded, about)));
     }
-    let kept = exchange.begin_body(framed, &HEAD_LIMITS, config.hint.limits());
+    let config = &in_flight.agent().config;
+    let kept = Carrier::begin_body(&mut exchange, checked, config)?;
+    exchange.closes_for(CloseReason::Dropped);
     let keep = match (config.keep_alive, checked.closes, abandoned) {
         (false, ..) => Err(CloseReason::Unpooled),
         (_, true, _) => Err(CloseReason::LastResponse),
         (.., true) => Err(CloseReason::EarlyResponse),
-        _ => keep_alive::keep(kept),
+        _ => kept,
     };
-    let upload: Option<Box<dyn Uploading>> = match upload.is_over() || abandoned {
+    let incoming = incoming(in_flight, checked, upload, exchange, keep, abandoned);
+    Ok(response.map(|()| Body::incoming(incoming, about)))
+}
+
+/// As [`respond`], with a body that owns a stream of HTTP/2.
+fn respond_on<B>(
+    in_flight: InFlight,
+    checked: &CheckedRequest,
+    upload: Upload<B>,
+    mut exchange: H2Exchange,
+    abandoned: bool,
+) -> Result<Response<Body>, Error>
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let response = exchange.read_response()?;
+    let about = exchange.about();
+    let kept = exchange.begin_body(checked, &in_flight.agent().config)?;
+    let keep = match abandoned {
+        true => Err(CloseReason::EarlyResponse),
+        false => kept,
+    };
+    let incoming = incoming(in_flight, checked, upload, exchange, keep, abandoned);
+    Ok(response.map(|()| Body::of_stream(incoming, about)))
+}
+
+fn incoming<B, C>(
+    in_flight: InFlight,
+    checked: &CheckedRequest,
+    upload: Upload<B>,
+    exchange: C,
+    keep: Keep,
+    abandoned: bool,
+) -> Incoming<C>
+where
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+    C: Carrier,
+{
+    let upload: Option<Box<dyn Uploading<C>>> = match upload.is_over() || abandoned {
         true => None,
         false => Some(Box::new(upload)),
     };
-    let incoming = Incoming {
+    Incoming {
         exchange: Some(exchange),
         upload,
         keep,
-        body_idle: config.times.body_idle,
+        body_idle: in_flight.agent().config.times.body_idle,
         in_flight,
         idempotent: checked.idempotent,
         due: None,
         taken: 0,
         over: false,
-    };
-    Ok(response.map(|()| Body::incoming(incoming, about)))
+    }
 }
 
 fn leaves_http(checked: &CheckedRequest, response: &Response<()>) -> bool {

@@ -7,6 +7,7 @@
 use super::connector::Connected;
 use super::event::{CloseReason, Event, Observer};
 use super::group::Group;
+use super::h2_session::H2Session;
 use byway_dial::{Pipe, Stream};
 use byway_http::LazyTimer;
 use byway_http::h1::{ClientExchange, Conn};
@@ -18,7 +19,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A request and its response on a connection of the pool.
-pub(crate) type Exchange = ClientExchange<Lease<Group, PooledConn>>;
+pub(crate) type Exchange = ClientExchange<Lease<Group, PooledConn, H2Session>>;
 
 /// An HTTP/1 connection to an origin, as the pool keeps it. Dropping it closes the connection, by a
 /// FIN or a reset depending on `close_reason`, and reports that reason if it is set.
@@ -79,12 +80,13 @@ impl PooledConn {
 
     /// The facts for the filter of [`crate::Agent::evict`].
     pub(crate) fn facts<'a>(&'a self, group: &'a Group) -> ConnFacts<'a> {
-        ConnFacts { conn: self, group }
-    }
-
-    /// Requests that it has carried, including the current one.
-    pub(crate) fn requests(&self) -> u64 {
-        self.requests
+        ConnFacts {
+            group,
+            peer: self.peer,
+            local: self.local,
+            requests: self.requests,
+            age: self.age(),
+        }
     }
 
     pub(crate) fn age(&self) -> Duration {
@@ -95,8 +97,24 @@ impl PooledConn {
 /// An idle connection, as [`Agent::evict`](crate::Agent::evict) shows it.
 #[derive(Clone, Copy)]
 pub struct ConnFacts<'a> {
-    conn: &'a PooledConn,
     group: &'a Group,
+    peer: Option<SocketAddr>,
+    local: Option<SocketAddr>,
+    requests: u64,
+    age: Duration,
+}
+
+impl<'a> ConnFacts<'a> {
+    /// The facts of a connection of HTTP/2.
+    pub(crate) fn of_session(session: &H2Session, group: &'a Group) -> Self {
+        Self {
+            group,
+            peer: session.peer,
+            local: session.local,
+            requests: session.requests(),
+            age: session.age(),
+        }
+    }
 }
 
 impl ConnFacts<'_> {
@@ -107,22 +125,22 @@ impl ConnFacts<'_> {
 
     /// The peer's address; `None` for Unix sockets and connectors whose connections have none.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
-        self.conn.peer
+        self.peer
     }
 
     /// Its local address.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.conn.local
+        self.local
     }
 
     /// Requests that it has carried.
     pub fn requests(&self) -> u64 {
-        self.conn.requests
+        self.requests
     }
 
     /// Time since it was opened.
     pub fn age(&self) -> Duration {
-        self.conn.age()
+        self.age
     }
 }
 

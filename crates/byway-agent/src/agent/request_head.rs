@@ -9,9 +9,10 @@ use super::checked_request::CheckedRequest;
 use super::error::Error;
 use super::pooled_conn::Exchange;
 use byway_h1::write;
-use byway_head::Framed;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderName, Method};
+use byway_head::{Framed, HeadOut};
+use byway_http::h2::KeptHead;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderName, HeaderValue, Method};
 use std::io::Write;
 
 /// Queues the head on the connection; on an error nothing is queued.
@@ -30,7 +31,7 @@ pub(super) fn queue(
     written.map_err(|error| Error::invalid(format!("{error}")))
 }
 
-type Own = [(HeaderName, http::HeaderValue)];
+type Own = [(HeaderName, HeaderValue)];
 
 fn write(
     checked: &CheckedRequest,
@@ -76,6 +77,46 @@ fn write(
     }
     write::end_of_head(out);
     Ok(())
+}
+
+/// Writes the head of a request of HTTP/2 (RFC 9113 section 8.3.1): Host becomes `:authority`, and
+/// fields of a connection are left out (section 8.2.2).
+pub(super) fn write_h2(
+    checked: &CheckedRequest,
+    head: &mut KeptHead,
+) -> Result<(), byway_head::Malformed> {
+    let parts = &checked.parts;
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let authority = parts.headers.get(HOST);
+    let authority = authority.map_or_else(|| checked.host().as_bytes(), HeaderValue::as_bytes);
+    head.request(parts.method.as_str().as_bytes(), path.as_bytes(), authority)?;
+    let of_connection: Vec<_> = parts.headers.get_all(CONNECTION).iter().collect();
+    for (name, value) in &parts.headers {
+        let is_trailers = value.as_bytes().eq_ignore_ascii_case(b"trailers");
+        let is_left_out = is_ours(name)
+            || *name == HOST
+            || *name == UPGRADE
+            || *name == TE && !is_trailers
+            || *name != TE && lists(&of_connection, name);
+        if !is_left_out {
+            head.field(name.as_str().as_bytes(), value.as_bytes())?;
+        }
+    }
+    head.framing(checked.outgoing);
+    head.end();
+    Ok(())
+}
+
+/// Whether a Connection field names this one.
+fn lists(connection: &[&HeaderValue], name: &HeaderName) -> bool {
+    let mut options = connection
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    options.any(|option| {
+        option
+            .trim_ascii()
+            .eq_ignore_ascii_case(name.as_str().as_bytes())
+    })
 }
 
 /// Host and port; CONNECT always has both.

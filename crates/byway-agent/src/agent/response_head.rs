@@ -5,15 +5,14 @@
 //! Never: drops or joins a field.
 
 use super::error::{BadAnswer, Error};
-use super::pooled_conn::Exchange;
-use bytes::Bytes;
-use byway_head::Version;
+use byway_head::{Response as View, Version};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
-/// Converts the head that was read last.
-pub(super) fn read(exchange: &Exchange) -> Result<Response<()>, Error> {
-    let bytes = Bytes::copy_from_slice(exchange.head());
-    let view = exchange.response_in(&bytes);
+/// Converts a head, whose values `value` copies or shares.
+pub(super) fn read(
+    view: &View<'_>,
+    mut value: impl FnMut(&[u8]) -> Option<HeaderValue>,
+) -> Result<Response<()>, Error> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(view.status()).map_err(|_| unrepresentable())?;
     *response.version_mut() = match view.version() {
@@ -25,8 +24,7 @@ pub(super) fn read(exchange: &Exchange) -> Result<Response<()>, Error> {
     *response.headers_mut() = HeaderMap::with_capacity(view.fields().len());
     for field in view.fields() {
         let name = HeaderName::from_bytes(field.name).map_err(|_| unrepresentable())?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value))
-            .map_err(|_| unrepresentable())?;
+        let value = value(field.value).ok_or_else(unrepresentable)?;
         response
             .headers_mut()
             .try_append(name, value)

@@ -1,8 +1,9 @@
 //! Retry: when the agent itself retries a request.
 //!
-//! In:    how an exchange on a reused connection failed.
-//! Out:   one retry on a new connection, or why not.
-//! Never: retries twice; retries after a failure on a new connection, or after a byte of response.
+//! In:    how an exchange failed.
+//! Out:   a retry on a new connection or another stream, or why not.
+//! Never: retries twice what may have been processed; retries it after a failure on a new
+//!        connection, or after a byte of response.
 
 use super::error::Error;
 use super::event::NoRetry;
@@ -10,6 +11,10 @@ use super::event::NoRetry;
 /// What the agent does when a reused connection turns out to be closed: the origin's FIN and the
 /// request crossed. This does not replace the caller's own retries, which can depend on the meaning
 /// of a request.
+///
+/// A request over HTTP/2 that the origin has not processed (REFUSED_STREAM, a GOAWAY with a lower
+/// last stream, or a connection that ended before anything was sent) is retried up to three times,
+/// whatever its method, except with [`Retry::Never`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Retry {
@@ -23,6 +28,19 @@ pub enum Retry {
     /// default.
     #[default]
     Stale,
+}
+
+/// How often a request is tried again that the origin has not processed.
+pub(crate) const MOST_UNPROCESSED: u32 = 3;
+
+/// Whether the policy allows the next try of a request that the origin has not processed, after
+/// `tried` of them.
+pub(crate) fn permits_unprocessed(policy: Retry, tried: u32) -> Result<(), NoRetry> {
+    match policy {
+        Retry::Never => Err(NoRetry::Policy),
+        _ if tried >= MOST_UNPROCESSED => Err(NoRetry::Often),
+        Retry::Unsent | Retry::Stale => Ok(()),
+    }
 }
 
 /// Whether `error` means that a reused connection was stale.

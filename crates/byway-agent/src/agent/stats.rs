@@ -24,6 +24,7 @@ pub struct GroupStats {
     idle: usize,
     draining: usize,
     upgraded: usize,
+    streams: usize,
     pending: usize,
     oldest_wait: Option<Duration>,
 }
@@ -34,7 +35,7 @@ pub struct GroupStats {
 pub struct Counters {
     /// Connections opened.
     pub opened: u64,
-    /// Requests on a reused connection.
+    /// Requests on a reused connection, or on a stream of HTTP/2 that was not the first.
     pub reused: u64,
     /// Connections closed, for whatever reason.
     pub closed: u64,
@@ -59,6 +60,7 @@ impl AgentStats {
             idle: origin.idle,
             draining: if draining { origin.active } else { 0 },
             upgraded: origin.upgraded,
+            streams: origin.streams,
             pending: origin.pending,
             oldest_wait: origin.oldest_wait,
         };
@@ -70,6 +72,7 @@ impl AgentStats {
             idle: stats.idle,
             draining: if draining { stats.active } else { 0 },
             upgraded: stats.upgraded,
+            streams: stats.streams,
             pending: stats.pending,
             oldest_wait: stats.oldest_wait,
         };
@@ -164,6 +167,11 @@ impl GroupStats {
         self.upgraded
     }
 
+    /// Requests on connections of HTTP/2. Each of these connections counts once as active.
+    pub fn streams(&self) -> usize {
+        self.streams
+    }
+
     /// Requests in the queue.
     pub fn pending(&self) -> usize {
         self.pending
@@ -183,7 +191,12 @@ impl fmt::Display for GroupStats {
             " ({} connecting, {} active, {} idle",
             self.connecting, self.active, self.idle
         )?;
-        for (count, what) in [(self.draining, "draining"), (self.upgraded, "upgraded")] {
+        let rare = [
+            (self.draining, "draining"),
+            (self.upgraded, "upgraded"),
+            (self.streams, "streams"),
+        ];
+        for (count, what) in rare {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
             }

@@ -5,6 +5,7 @@
 //! Never: returns to the pool; loses a byte that directly followed the head.
 
 use super::group::Group;
+use super::h2_session::H2Session;
 use super::pooled_conn::PooledConn;
 use bytes::{Buf, Bytes};
 use byway_dial::{Pipe, Read, Stream};
@@ -30,14 +31,14 @@ pub struct Upgraded {
 /// Keeps an upgraded connection counted: hold it as long as the stream.
 #[must_use = "the connection counts against the agent's limits until this is dropped"]
 pub struct UpgradePermit(
-    #[allow(dead_code, reason = "held for its drop")] Detached<Group, PooledConn>,
+    #[allow(dead_code, reason = "held for its drop")] Detached<Group, PooledConn, H2Session>,
 );
 
 impl Upgraded {
     pub(crate) fn new(
         stream: Stream,
         unread: Vec<u8>,
-        permit: Detached<Group, PooledConn>,
+        permit: Detached<Group, PooledConn, H2Session>,
     ) -> Self {
         Self {
             unread: unread.into(),

@@ -5,13 +5,11 @@
 //! Never: sends more or less than the head announced; keeps more than [`REPLAY_BYTES`] for a retry;
 //!        waits for the caller's body while bytes of it could be sent.
 
+use super::carrier::Carrier;
 use super::error::BoxError;
-use super::pooled_conn::Exchange;
 use bytes::{Buf, Bytes};
 use byway_dial::Broken;
 use byway_head::{Field, Framed, may_be_trailer};
-use byway_http::Sink;
-use byway_http::h1::H1Sink;
 use http::HeaderMap;
 use http_body::Body;
 use std::pin::Pin;
@@ -65,16 +63,12 @@ struct Replay {
 }
 
 /// An upload, without its body type.
-pub(crate) trait Uploading: Send {
+pub(crate) trait Uploading<C>: Send {
     /// Makes progress. Ready(Ok) when all is written and flushed.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        exchange: &mut Exchange,
-    ) -> Poll<Result<(), UploadError>>;
+    fn poll(&mut self, cx: &mut Context<'_>, carrier: &mut C) -> Poll<Result<(), UploadError>>;
 
     /// Whether bytes wait for the origin to take them (not for the caller to produce them).
-    fn waits_for_origin(&self, exchange: &Exchange) -> bool;
+    fn waits_for_origin(&self, carrier: &C) -> bool;
 }
 
 enum Pulled {
@@ -154,13 +148,13 @@ where
     fn poll_pull(
         &mut self,
         cx: &mut Context<'_>,
-        sink: &mut H1Sink<'_>,
+        carrier: &mut impl Carrier,
     ) -> Poll<Result<(), BoxError>> {
-        while !self.ended && self.data.is_empty() && sink.conn.queued_bytes() < QUEUE_BYTES {
+        while !self.ended && self.data.is_empty() && carrier.queued_bytes() < QUEUE_BYTES {
             match ready!(self.poll_next(cx))? {
-                Pulled::Data(data) => self.take(data, sink)?,
-                Pulled::Trailers(trailers) => self.end(Some(&trailers), sink)?,
-                Pulled::End => self.end(None, sink)?,
+                Pulled::Data(data) => self.take(data, carrier)?,
+                Pulled::Trailers(trailers) => self.end(Some(&trailers), carrier)?,
+                Pulled::End => self.end(None, carrier)?,
             }
         }
         Poll::Ready(Ok(()))
@@ -195,7 +189,7 @@ where
         })
     }
 
-    fn take(&mut self, data: Bytes, sink: &mut H1Sink<'_>) -> Result<(), BoxError> {
+    fn take(&mut self, data: Bytes, carrier: &mut impl Carrier) -> Result<(), BoxError> {
         if self.framed != Framed::Chunked {
             self.left = self
                 .left
@@ -206,14 +200,18 @@ where
             self.ended = self.left == 0;
         }
         if data.len() <= COPIED_BYTES {
-            sink.queue_data(&data);
+            carrier.queue_data(&data);
         } else {
             self.data = data;
         }
         Ok(())
     }
 
-    fn end(&mut self, trailers: Option<&HeaderMap>, sink: &mut H1Sink<'_>) -> Result<(), BoxError> {
+    fn end(
+        &mut self,
+        trailers: Option<&HeaderMap>,
+        carrier: &mut impl Carrier,
+    ) -> Result<(), BoxError> {
         if self.left > 0 {
             return Err(format!("it ended {} bytes before its Content-Length", self.left).into());
         }
@@ -230,7 +228,7 @@ where
                 name: name.as_str().as_bytes(),
                 value: value.as_bytes(),
             });
-            sink.end(fields)?;
+            carrier.end(fields)?;
         } else if trailers.is_some() {
             return Err("it has trailers, which need a body without Content-Length".into());
         }
@@ -239,43 +237,42 @@ where
     }
 }
 
-impl<B> Uploading for Upload<B>
+impl<B, C: Carrier> Uploading<C> for Upload<B>
 where
     B: Body + Send,
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        exchange: &mut Exchange,
-    ) -> Poll<Result<(), UploadError>> {
+    fn poll(&mut self, cx: &mut Context<'_>, carrier: &mut C) -> Poll<Result<(), UploadError>> {
         self.paused = false;
-        let mut sink = exchange.sink();
-        let enough = sink.conn.sent_bytes() + WORK_BYTES as u64;
+        let enough = carrier.sent_bytes() + WORK_BYTES as u64;
         while !self.flushed {
-            if sink.conn.sent_bytes() >= enough {
+            if carrier.sent_bytes() >= enough {
                 self.paused = true;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let pulled = self.poll_pull(cx, &mut sink).map_err(UploadError::Source)?;
+            let pulled = self.poll_pull(cx, carrier).map_err(UploadError::Source)?;
             if !self.data.is_empty() {
-                let taken = ready!(sink.poll_data(cx, &self.data)).map_err(UploadError::Broken)?;
+                let taken =
+                    ready!(carrier.poll_data(cx, &self.data)).map_err(UploadError::Broken)?;
                 self.data.advance(taken);
                 continue;
             }
             // Everything so far is sent and flushed (TLS buffers) before a slow body is waited for.
-            ready!(sink.poll_push_out(cx)).map_err(UploadError::Broken)?;
+            if self.ended && self.framed != Framed::Chunked {
+                carrier.end_by_length();
+            }
+            ready!(carrier.poll_push_out(cx)).map_err(UploadError::Broken)?;
             ready!(pulled);
             self.flushed = self.ended;
         }
         Poll::Ready(Ok(()))
     }
 
-    fn waits_for_origin(&self, exchange: &Exchange) -> bool {
+    fn waits_for_origin(&self, carrier: &C) -> bool {
         self.paused
-            || exchange.has_queued()
+            || carrier.has_queued()
             || !self.data.is_empty()
             || (self.ended && !self.flushed)
     }

@@ -8,6 +8,9 @@
     missing_docs
 )]
 
+mod h2;
+mod h2_ends;
+mod h2_hostile;
 mod hostile;
 mod memory;
 mod node_failure;

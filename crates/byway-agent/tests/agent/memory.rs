@@ -115,6 +115,11 @@ impl Origins {
 }
 
 impl Server {
+    /// The connection as it is.
+    pub fn into_io(self) -> DuplexStream {
+        self.io
+    }
+
     async fn more(&mut self) -> bool {
         soon("a byte", self.io.read_buf(&mut self.unread))
             .await

@@ -203,6 +203,8 @@ fn an_agent_offers_only_protocols_that_it_speaks() {
             .build()
             .map(drop)
     };
-    assert_eq!(with(&["h2", "http/1.1"]), Err(BuildError::Alpn));
+    assert_eq!(with(&["spdy/3", "http/1.1"]), Err(BuildError::Alpn));
+    assert_eq!(with(&["h2", "h3"]), Err(BuildError::Alpn));
     assert_eq!((with(&["http/1.1"]), with(&[])), (Ok(()), Ok(())));
+    assert_eq!(with(&["h2", "http/1.1"]), Ok(()));
 }

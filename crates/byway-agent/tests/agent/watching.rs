@@ -176,7 +176,7 @@ async fn interim_responses_are_reported_with_their_fields_and_are_limited() {
     });
     assert_eq!(
         error.to_string(),
-        "the origin's response is not valid HTTP/1: 64 interim responses without a final one"
+        "the origin's response is not valid HTTP: 64 interim responses without a final one"
     );
 }
 

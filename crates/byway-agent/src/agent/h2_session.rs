@@ -1,0 +1,189 @@
+//! HTTP/2 session: a connection whose streams are shared by requests.
+//!
+//! In:    an open stream on which HTTP/2 was agreed, and the permit of its dial.
+//! Out:   the stream of its first request; a task that drives the connection and reports to the
+//!        pool what the origin announces.
+//! Never: outlives its connection: the task ends with it; has more streams than either side allows.
+
+use super::connector::Connected;
+use super::group::Group;
+use super::pooled_conn::PooledConn;
+use super::{Config, HEAD_LIMITS, LONGEST};
+use byway_dial::Pipe;
+use byway_head::Scheme;
+use byway_http::h2::{
+    Client, ClientEnd, ClientEvent, ClientSession, ClientTimeouts, ErrorCode, H2Stream, Limits,
+};
+use byway_pool::{OpenPermit, Session, SessionGuard, StreamLease};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::task::unconstrained;
+use tokio::time::Instant;
+
+/// A stream of a session, leased for one request.
+pub(crate) type H2Lease = StreamLease<Group, PooledConn, H2Session>;
+
+/// How many streams an origin is assumed to take before it has announced a number. RFC 9113
+/// section 6.5.2 recommends that it is no lower.
+const STREAMS_BEFORE_SETTINGS: u32 = 100;
+
+/// The name of HTTP/2 over TLS in ALPN (RFC 7301).
+pub(crate) const H2: &[u8] = b"h2";
+
+/// The options of connections of HTTP/2.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Http2 {
+    /// Offered by ALPN, and accepted if the origin selects it.
+    pub(crate) by_alpn: bool,
+    /// Spoken without TLS.
+    pub(crate) prior_knowledge: bool,
+    pub(crate) max_streams: u32,
+    pub(crate) ping_interval: Option<Duration>,
+    pub(crate) ping_timeout: Duration,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Self {
+            by_alpn: true,
+            prior_knowledge: false,
+            max_streams: 128,
+            ping_interval: Some(Duration::from_secs(15)),
+            ping_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A connection of HTTP/2, as the pool shares it.
+pub(crate) struct H2Session {
+    session: ClientSession,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) local: Option<SocketAddr>,
+    opened: Instant,
+    requests: AtomicU64,
+    in_use: AtomicUsize,
+}
+
+impl H2Session {
+    /// A stream ends. Returns whether it was the last one.
+    pub(crate) fn ends_stream(&self) -> bool {
+        self.in_use.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Whether the connection is lost, and all streams with it.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.session.is_lost()
+    }
+
+    /// Requests that it has carried.
+    pub(crate) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+}
+
+impl Session for H2Session {
+    /// In a box, so that the result of an acquire stays small.
+    type Stream = Box<H2Stream>;
+
+    fn is_open(&self) -> bool {
+        self.session.is_open()
+    }
+
+    fn open(&self) -> Box<H2Stream> {
+        self.in_use.fetch_add(1, Ordering::AcqRel);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        Box::new(self.session.open())
+    }
+
+    fn reset(&self, stream: &mut Box<H2Stream>) {
+        stream.reset(ErrorCode::CANCEL);
+    }
+
+    fn close(&self) {
+        self.session.close();
+    }
+}
+
+/// Makes a session of a connection, and returns the stream of its first request. Its task runs on
+/// `runtime`, and ends with the connection.
+pub(crate) fn begin(
+    connected: Connected,
+    secured: bool,
+    permit: OpenPermit<Group, PooledConn, H2Session>,
+    config: &Config,
+    runtime: &Handle,
+) -> H2Lease {
+    let Http2 {
+        max_streams,
+        ping_interval,
+        ping_timeout,
+        ..
+    } = config.http2;
+    let limits = Limits {
+        head: HEAD_LIMITS,
+        streams: max_streams,
+        ..Limits::default()
+    };
+    let timeouts = ClientTimeouts {
+        write: config.times.body_idle.unwrap_or(LONGEST),
+        quiet: ping_interval.unwrap_or(LONGEST),
+        pong: ping_timeout,
+    };
+    let scheme = if secured { Scheme::Https } else { Scheme::Http };
+    let stream = connected.stream;
+    let (peer, local) = (stream.peer_addr(), stream.local_addr());
+    let (client, session) = Client::new(stream, limits, scheme, timeouts);
+    let session = H2Session {
+        session,
+        peer,
+        local,
+        opened: Instant::now(),
+        requests: AtomicU64::new(0),
+        in_use: AtomicUsize::new(0),
+    };
+    let at_first =
+        NonZeroU32::new(max_streams.min(STREAMS_BEFORE_SETTINGS)).unwrap_or(NonZeroU32::MIN);
+    let (lease, guard) = permit.install_session(session, at_first);
+    // The task ends with the connection, which the pool closes when it is not needed.
+    drop(runtime.spawn(drive(client, guard, max_streams)));
+    lease
+}
+
+/// Drives a connection to its end, closes it, and then frees its permit.
+async fn drive(
+    mut client: Client,
+    guard: SessionGuard<Group, PooledConn, H2Session>,
+    max_streams: u32,
+) {
+    // A turn has a limit of its own on what it does until other tasks run.
+    let end = unconstrained(poll_fn(|cx| {
+        let (mut streams, mut goes_away) = (None, false);
+        let polled = client.poll(cx, |event| match event {
+            ClientEvent::MaxStreams(most) => streams = Some(most.min(max_streams)),
+            ClientEvent::GoAway => goes_away = true,
+        });
+        // The pool may call the session, which is locked within the poll.
+        if let Some(streams) = streams {
+            guard.set_max_streams(streams);
+        }
+        if goes_away {
+            guard.go_away();
+        }
+        polled
+    }))
+    .await;
+    let mut stream = client.into_stream();
+    if !matches!(end, ClientEnd::Broken(_)) {
+        stream.close_on_drop();
+    }
+    drop(stream);
+    drop(guard);
+}
