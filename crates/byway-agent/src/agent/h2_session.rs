@@ -6,6 +6,7 @@
 //! Never: outlives its connection: the task ends with it; has more streams than either side allows.
 
 use super::connector::Connected;
+use super::error::BoxError;
 use super::group::Group;
 use super::pooled_conn::PooledConn;
 use super::{Config, HEAD_LIMITS, LONGEST};
@@ -19,6 +20,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::unconstrained;
@@ -26,10 +28,6 @@ use tokio::time::Instant;
 
 /// A stream of a session, leased for one request.
 pub(crate) type H2Lease = StreamLease<Group, PooledConn, H2Session>;
-
-/// How many streams an origin is assumed to take before it has announced a number. RFC 9113
-/// section 6.5.2 recommends that it is no lower.
-const STREAMS_BEFORE_SETTINGS: u32 = 100;
 
 /// The name of HTTP/2 over TLS in ALPN (RFC 7301).
 pub(crate) const H2: &[u8] = b"h2";
@@ -112,15 +110,23 @@ impl Session for H2Session {
     }
 }
 
-/// Makes a session of a connection, and returns the stream of its first request. Its task runs on
-/// `runtime`, and ends with the connection.
-pub(crate) fn begin(
+/// A connection of HTTP/2 whose origin has sent its settings.
+pub(crate) struct Established {
+    client: Client,
+    session: H2Session,
+    /// How many streams both sides allow.
+    streams: u32,
+    /// The origin has announced the end already.
+    goes_away: bool,
+}
+
+/// Begins HTTP/2 on a connection, and waits for the settings of the origin (RFC 9113 section 3.4), so
+/// that no request is sent that it would refuse. Dropping the future closes the connection.
+pub(crate) async fn establish(
     connected: Connected,
     secured: bool,
-    permit: OpenPermit<Group, PooledConn, H2Session>,
     config: &Config,
-    runtime: &Handle,
-) -> H2Lease {
+) -> Result<Established, BoxError> {
     let Http2 {
         max_streams,
         ping_interval,
@@ -140,7 +146,28 @@ pub(crate) fn begin(
     let scheme = if secured { Scheme::Https } else { Scheme::Http };
     let stream = connected.stream;
     let (peer, local) = (stream.peer_addr(), stream.local_addr());
-    let (client, session) = Client::new(stream, limits, scheme, timeouts);
+    let (mut client, session) = Client::new(stream, limits, scheme, timeouts);
+    let (mut streams, mut goes_away) = (None, false);
+    let ended = poll_fn(|cx| {
+        let polled = client.poll(cx, |event| match event {
+            ClientEvent::MaxStreams(most) => streams = Some(most.min(max_streams)),
+            ClientEvent::GoAway => goes_away = true,
+        });
+        match (polled, streams) {
+            (_, Some(streams)) => Poll::Ready(Ok(streams)),
+            (Poll::Ready(end), None) => Poll::Ready(Err(end)),
+            (Poll::Pending, None) => Poll::Pending,
+        }
+    });
+    let streams = ended.await.map_err(|end| -> BoxError {
+        match end {
+            ClientEnd::Failed(error) => {
+                format!("it does not speak HTTP/2: {}", error.reason).into()
+            }
+            ClientEnd::Broken(broken) => format!("it broke before HTTP/2 began: {broken}").into(),
+            ClientEnd::Done => "it closed before HTTP/2 began".into(),
+        }
+    })?;
     let session = H2Session {
         session,
         peer,
@@ -149,12 +176,39 @@ pub(crate) fn begin(
         requests: AtomicU64::new(0),
         in_use: AtomicUsize::new(0),
     };
-    let at_first =
-        NonZeroU32::new(max_streams.min(STREAMS_BEFORE_SETTINGS)).unwrap_or(NonZeroU32::MIN);
-    let (lease, guard) = permit.install_session(session, at_first);
-    // The task ends with the connection, which the pool closes when it is not needed.
-    drop(runtime.spawn(drive(client, guard, max_streams)));
-    lease
+    Ok(Established {
+        client,
+        session,
+        streams,
+        goes_away,
+    })
+}
+
+impl Established {
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.session.peer
+    }
+
+    /// Hands the connection to the pool, and returns the stream of its first request. Its task runs
+    /// on `runtime`, and ends with the connection.
+    pub(crate) fn install(
+        self,
+        permit: OpenPermit<Group, PooledConn, H2Session>,
+        max_streams: u32,
+        runtime: &Handle,
+    ) -> H2Lease {
+        let streams = NonZeroU32::new(self.streams).unwrap_or(NonZeroU32::MIN);
+        let (lease, guard) = permit.install_session(self.session, streams);
+        if self.streams == 0 {
+            guard.set_max_streams(0);
+        }
+        if self.goes_away {
+            guard.go_away();
+        }
+        // The task ends with the connection, which the pool closes when it is not needed.
+        drop(runtime.spawn(drive(self.client, guard, max_streams)));
+        lease
+    }
 }
 
 /// Drives a connection to its end, closes it, and then frees its permit.

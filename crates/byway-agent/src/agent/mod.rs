@@ -50,7 +50,7 @@ pub use target::Target;
 pub use upgrade::{UpgradePermit, Upgraded};
 
 use body::Incoming;
-use byway_dial::{Pipe, TlsOptions};
+use byway_dial::TlsOptions;
 use byway_http::h1::ClientExchange;
 use byway_pool::{AcquireError, Acquired, Lease, OpenPermit, Pool, Requeue};
 use carrier::Carrier;
@@ -59,7 +59,7 @@ use connector::Connect;
 use event::Observer;
 use exchange::{Terms, Times};
 use h2_exchange::H2Exchange;
-use h2_session::{H2Lease, H2Session, Http2};
+use h2_session::{Established, H2Lease, H2Session, Http2};
 use http::{Method, Request, Response, Uri, Version};
 use in_flight::{InFlight, InFlightCount};
 use keep_alive::Keep;
@@ -69,7 +69,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tls_clients::TlsClients;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use upload::{Upload, Uploading};
 
 /// Longer durations are reduced to this, so that adding one to an `Instant` cannot overflow.
@@ -412,6 +412,12 @@ enum Next {
     Again(Requeue),
 }
 
+/// A new connection.
+enum Opened {
+    Http1(Connected),
+    Http2(Box<Established>),
+}
+
 /// What carries a request.
 enum Leased {
     Conn(Lease<Group, PooledConn, H2Session>),
@@ -452,40 +458,60 @@ impl Inner {
         let target = checked.target(self.config.fixed.as_ref())?;
         let (begun, group) = (Instant::now(), &checked.group);
         let may_share = self.may_share(checked);
+        let limit = self.config.connect_timeout;
         let opened = connector::open(
             &*self.connector,
             &target,
             || self.tls.client(&self.config.tls, may_share),
-            self.config.connect_timeout,
+            limit,
         )
         .await
         .and_then(|connected| self.select(connected, may_share, &target));
-        let (connected, version) = match opened {
-            Ok(opened) => opened,
+        let opened = match opened {
+            Ok((connected, Version::HTTP_2)) => {
+                let establishing = h2_session::establish(connected, target.is_tls(), &self.config);
+                match timeout_at(begun + limit, establishing).await {
+                    Ok(Ok(established)) => Ok(Opened::Http2(Box::new(established))),
+                    Ok(Err(source)) => Err(Error::Connect {
+                        target: target.to_string().into(),
+                        source,
+                    }),
+                    Err(_) => Err(Error::Timeout {
+                        which: Which::Connect,
+                        after: limit,
+                    }),
+                }
+            }
+            Ok((connected, _)) => Ok(Opened::Http1(connected)),
+            Err(error) => Err(error),
+        };
+        let took = begun.elapsed();
+        let notify = |peer, version| {
+            self.observer.notify(&Event::Opened {
+                group,
+                peer,
+                took,
+                version,
+            });
+        };
+        match opened {
+            Ok(Opened::Http1(connected)) => {
+                let conn = PooledConn::new(connected, group.clone(), self.observer.clone());
+                notify(conn.peer, Version::HTTP_11);
+                Ok(Leased::Conn(permit.install(conn)))
+            }
+            Ok(Opened::Http2(established)) => {
+                notify(established.peer(), Version::HTTP_2);
+                let runtime = tokio::runtime::Handle::current();
+                let max_streams = self.config.http2.max_streams;
+                Ok(self.stream(established.install(permit, max_streams, &runtime)))
+            }
             Err(failed) => {
                 let error = &failed;
                 self.observer.notify(&Event::ConnectFailed { group, error });
-                return Err(failed);
+                Err(failed)
             }
-        };
-        let took = begun.elapsed();
-        let opened = |peer| Event::Opened {
-            group,
-            peer,
-            took,
-            version,
-        };
-        if version == Version::HTTP_2 {
-            let peer = connected.stream.peer_addr();
-            self.observer.notify(&opened(peer));
-            let runtime = tokio::runtime::Handle::current();
-            let secured = checked.is_tls();
-            let lease = h2_session::begin(connected, secured, permit, &self.config, &runtime);
-            return Ok(self.stream(lease));
         }
-        let conn = PooledConn::new(connected, group.clone(), self.observer.clone());
-        self.observer.notify(&opened(conn.peer));
-        Ok(Leased::Conn(permit.install(conn)))
     }
 
     /// The version of HTTP that is spoken on a new connection.

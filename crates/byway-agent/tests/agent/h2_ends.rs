@@ -3,12 +3,14 @@
 use crate::h2::{body_of, builder, path, reply, serve, serve_all, text};
 use crate::memory::{agent, soon};
 use byway_agent::{Agent, Body, CloseReason, Error, Event, NoRetry, Retry};
+use byway_testkit::http2::{frame, kind};
 use h2::Reason;
 use http::Request;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -197,10 +199,12 @@ async fn a_silent_connection_is_found_by_a_ping_and_its_requests_fail() {
     });
     let begun = Instant::now();
     let request = agent.get("http://a.example/");
-    let origin = origins.accept();
-    let (error, silent) = tokio::join!(request, async {
-        let server = origin.await;
-        (server, Instant::now())
+    let (error, _silent) = tokio::join!(request, async {
+        let mut io = origins.accept().await.into_io();
+        io.write_all(&frame(kind::SETTINGS, 0, 0, &[]))
+            .await
+            .unwrap();
+        io
     });
     let error = error.unwrap_err();
     assert!(
@@ -208,7 +212,6 @@ async fn a_silent_connection_is_found_by_a_ping_and_its_requests_fail() {
         "{error}"
     );
     assert_eq!(begun.elapsed(), Duration::from_secs(5));
-    drop(silent);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(*reasons.lock(), [CloseReason::GoneAway]);
     assert_eq!(agent.stats().totals().open(), 0);
@@ -243,4 +246,23 @@ async fn an_evicted_connection_gets_no_more_requests() {
     text(&agent, "/").await;
     assert_eq!(dialled.load(Ordering::SeqCst), 2);
     assert_eq!(agent.close_idle(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_origin_that_does_not_speak_http_2_is_an_error_of_the_dial() {
+    let answers: [&[u8]; 2] = [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""];
+    for answer in answers {
+        let (agent, mut origins) = agent(|builder| builder.http2_prior_knowledge(true));
+        let (error, ()) = tokio::join!(agent.get("http://a.example/"), async {
+            let mut io = origins.accept().await.into_io();
+            io.write_all(answer).await.unwrap();
+        });
+        let error = error.unwrap_err();
+        assert!(matches!(error, Error::Connect { .. }), "{error}");
+        assert_eq!(agent.stats().totals().open(), 0);
+    }
+    let (agent, mut origins) = agent(|builder| builder.http2_prior_knowledge(true));
+    let (error, _silent) = tokio::join!(agent.get("http://a.example/"), origins.accept());
+    assert!(matches!(error.unwrap_err(), Error::Timeout { .. }));
+    assert_eq!(agent.stats().totals().open(), 0);
 }

@@ -11,6 +11,8 @@
 mod h2;
 mod h2_ends;
 mod h2_hostile;
+mod h2_programs;
+mod h2_storm;
 mod hostile;
 mod memory;
 mod node_failure;

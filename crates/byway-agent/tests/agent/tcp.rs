@@ -109,6 +109,12 @@ impl Peer {
         self.unread.drain(..n).collect()
     }
 
+    /// The connection as it is.
+    pub fn into_io(self) -> impl AsyncRead + AsyncWrite + Send + Unpin + 'static {
+        assert!(self.unread.is_empty());
+        self.io
+    }
+
     /// Reads the head of a request.
     pub async fn head(&mut self) -> String {
         String::from_utf8(self.until(b"\r\n\r\n").await).unwrap()
@@ -198,6 +204,11 @@ impl Site {
     }
 
     pub fn speaking(versions: &[&'static SupportedProtocolVersion]) -> Self {
+        Self::offering(versions, &[])
+    }
+
+    /// Selects one of these application protocols, or none.
+    pub fn offering(versions: &[&'static SupportedProtocolVersion], alpn: &[&str]) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -209,15 +220,17 @@ impl Site {
             .unwrap()
             .signed_by(&key, &issuer)
             .unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(versions)
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(
-                vec![leaf.der().clone()],
-                PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-            )
-            .unwrap();
+        let mut config =
+            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+                .with_protocol_versions(versions)
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(
+                    vec![leaf.der().clone()],
+                    PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+                )
+                .unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Self {
             root,
             acceptor: TlsAcceptor::from(Arc::new(config)),

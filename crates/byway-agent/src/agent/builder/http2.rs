@@ -26,7 +26,7 @@ impl AgentBuilder {
 
     /// Whether HTTP/2 is spoken to `http` origins without asking (RFC 9113 section 3.3). Default
     /// false. An origin that does not speak it fails the request with
-    /// [`Error::ConnectionLost`](crate::Error::ConnectionLost). Requests that go to a forward proxy
+    /// [`Error::Connect`](crate::Error::Connect). Requests that go to a forward proxy
     /// in absolute form use HTTP/1.1.
     #[doc(alias = "useH2c")]
     #[doc(alias = "http2_only")]
@@ -38,8 +38,9 @@ impl AgentBuilder {
 
     /// Requests at once on one connection of HTTP/2, if the origin allows as many. From 1, at most
     /// 65,535; default 128: a lost connection fails all of its requests, and they share 1 MiB of
-    /// flow control. All connections together carry at most this times `max_total`. Before the
-    /// origin has announced its own limit, at most 100.
+    /// flow control. All connections together carry at most this times `max_total`. The first
+    /// request on a connection waits until the origin has announced its own limit
+    /// (`connect_timeout`), so that none is refused for it.
     #[doc(alias = "max_h2_streams")]
     #[doc(alias = "max_concurrent_streams")]
     #[doc(alias = "maxConcurrentStreams")]
