@@ -18,10 +18,12 @@ mod h2_session;
 mod in_flight;
 mod interim;
 mod keep_alive;
+mod open;
 mod pooled_conn;
 mod proxy;
 mod reaper;
 mod request_head;
+mod respond;
 mod response_head;
 mod retry;
 mod service;
@@ -49,28 +51,25 @@ pub use stats::{AgentStats, Counters, GroupStats};
 pub use target::Target;
 pub use upgrade::{UpgradePermit, Upgraded};
 
-use body::Incoming;
 use byway_dial::TlsOptions;
 use byway_http::h1::ClientExchange;
-use byway_pool::{AcquireError, Acquired, Lease, OpenPermit, Pool, Requeue};
+use byway_pool::{AcquireError, Acquired, Lease, Pool, Requeue};
 use carrier::Carrier;
 use checked_request::{CheckedRequest, GroupBy};
 use connector::Connect;
 use event::Observer;
 use exchange::{Terms, Times};
 use h2_exchange::H2Exchange;
-use h2_session::{Established, H2Lease, H2Session, Http2};
-use http::{Method, Request, Response, Uri, Version};
+use h2_session::{H2Lease, H2Session, Http2};
+use http::{Method, Request, Response, Uri};
 use in_flight::{InFlight, InFlightCount};
-use keep_alive::Keep;
-use pooled_conn::{Exchange, PooledConn};
+use pooled_conn::PooledConn;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tls_clients::TlsClients;
-use tokio::time::{Instant, timeout_at};
-use upload::{Upload, Uploading};
+use upload::Upload;
 
 /// Longer durations are reduced to this, so that adding one to an `Instant` cannot overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -235,7 +234,9 @@ impl Agent {
                     let sent = Box::pin(self.exchange_on(exchange, &checked, &mut upload));
                     match sent.await {
                         Ok((exchange, abandoned)) => {
-                            return respond_on(in_flight, &checked, upload, *exchange, abandoned);
+                            return respond::respond_on(
+                                in_flight, &checked, upload, *exchange, abandoned,
+                            );
                         }
                         Err(failed) => {
                             next = self.next_stream(&checked, failed, &mut upload, &mut tried)?;
@@ -250,7 +251,9 @@ impl Agent {
             let mut exchange = ClientExchange::begin(lease);
             let sent = self.inner.exchange(&checked, &mut upload, &mut exchange);
             let error = match sent.await {
-                Ok(abandoned) => return respond(in_flight, &checked, upload, exchange, abandoned),
+                Ok(abandoned) => {
+                    return respond::respond(in_flight, &checked, upload, exchange, abandoned);
+                }
                 Err(error) => error,
             };
             exchange.lease.close_reason = Some(CloseReason::Failed);
@@ -412,14 +415,8 @@ enum Next {
     Again(Requeue),
 }
 
-/// A new connection.
-enum Opened {
-    Http1(Connected),
-    Http2(Box<Established>),
-}
-
 /// What carries a request.
-enum Leased {
+pub(crate) enum Leased {
     Conn(Lease<Group, PooledConn, H2Session>),
     Stream(Box<H2Exchange>),
 }
@@ -448,91 +445,6 @@ impl Inner {
             error: &error,
         });
         error
-    }
-
-    async fn open(
-        self: &Arc<Self>,
-        checked: &CheckedRequest,
-        permit: OpenPermit<Group, PooledConn, H2Session>,
-    ) -> Result<Leased, Error> {
-        let target = checked.target(self.config.fixed.as_ref())?;
-        let (begun, group) = (Instant::now(), &checked.group);
-        let may_share = self.may_share(checked);
-        let limit = self.config.connect_timeout;
-        let opened = connector::open(
-            &*self.connector,
-            &target,
-            || self.tls.client(&self.config.tls, may_share),
-            limit,
-        )
-        .await
-        .and_then(|connected| self.select(connected, may_share, &target));
-        let opened = match opened {
-            Ok((connected, Version::HTTP_2)) => {
-                let establishing = h2_session::establish(connected, target.is_tls(), &self.config);
-                match timeout_at(begun + limit, establishing).await {
-                    Ok(Ok(established)) => Ok(Opened::Http2(Box::new(established))),
-                    Ok(Err(source)) => Err(Error::Connect {
-                        target: target.to_string().into(),
-                        source,
-                    }),
-                    Err(_) => Err(Error::Timeout {
-                        which: Which::Connect,
-                        after: limit,
-                    }),
-                }
-            }
-            Ok((connected, _)) => Ok(Opened::Http1(connected)),
-            Err(error) => Err(error),
-        };
-        let took = begun.elapsed();
-        let notify = |peer, version| {
-            self.observer.notify(&Event::Opened {
-                group,
-                peer,
-                took,
-                version,
-            });
-        };
-        match opened {
-            Ok(Opened::Http1(connected)) => {
-                let conn = PooledConn::new(connected, group.clone(), self.observer.clone());
-                notify(conn.peer, Version::HTTP_11);
-                Ok(Leased::Conn(permit.install(conn)))
-            }
-            Ok(Opened::Http2(established)) => {
-                notify(established.peer(), Version::HTTP_2);
-                let runtime = tokio::runtime::Handle::current();
-                let max_streams = self.config.http2.max_streams;
-                Ok(self.stream(established.install(permit, max_streams, &runtime)))
-            }
-            Err(failed) => {
-                let error = &failed;
-                self.observer.notify(&Event::ConnectFailed { group, error });
-                Err(failed)
-            }
-        }
-    }
-
-    /// The version of HTTP that is spoken on a new connection.
-    fn select(
-        &self,
-        connected: Connected,
-        may_share: bool,
-        target: &Target,
-    ) -> Result<(Connected, Version), Error> {
-        let is_plain = !target.is_tls() && !connected.absolute_form;
-        let is_known = is_plain && self.config.http2.prior_knowledge && may_share;
-        match connected.is_http2() || is_known {
-            false => Ok((connected, Version::HTTP_11)),
-            true if may_share => Ok((connected, Version::HTTP_2)),
-            true => Err(Error::Connect {
-                target: target.to_string().into(),
-                source: "it speaks HTTP/2, which is switched off or cannot carry this request: \
-                         let the connector agree on HTTP/1.1"
-                    .into(),
-            }),
-        }
     }
 
     /// Forgets the TLS session of a broken connection, so that the next one does a full handshake.
@@ -616,113 +528,6 @@ impl Inner {
             }
         }
     }
-}
-
-/// The response for the final head, with a body that owns the connection. `abandoned`: the upload is
-/// incomplete and has stopped.
-fn respond<B>(
-    in_flight: InFlight,
-    checked: &CheckedRequest,
-    upload: Upload<B>,
-    mut exchange: Exchange,
-    abandoned: bool,
-) -> Result<Response<Body>, Error>
-where
-    B: http_body::Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    exchange.closes_for(CloseReason::Failed); // reported if a step below fails
-    let response = exchange.read_response()?;
-    let about = exchange.about();
-    if leaves_http(checked, &response) {
-        exchange.closes_for(CloseReason::Dropped);
-        let upgraded = upgrade(&in_flight, exchange).ok_or(Error::Closed)?;
-        return Ok(response.map(|()| Body::of_upgrade(upgraded, about)));
-    }
-    let config = &in_flight.agent().config;
-    let kept = Carrier::begin_body(&mut exchange, checked, config)?;
-    exchange.closes_for(CloseReason::Dropped);
-    let keep = match (config.keep_alive, checked.closes, abandoned) {
-        (false, ..) => Err(CloseReason::Unpooled),
-        (_, true, _) => Err(CloseReason::LastResponse),
-        (.., true) => Err(CloseReason::EarlyResponse),
-        _ => kept,
-    };
-    let incoming = incoming(in_flight, checked, upload, exchange, keep, abandoned);
-    Ok(response.map(|()| Body::incoming(incoming, about)))
-}
-
-/// As [`respond`], with a body that owns a stream of HTTP/2.
-fn respond_on<B>(
-    in_flight: InFlight,
-    checked: &CheckedRequest,
-    upload: Upload<B>,
-    mut exchange: H2Exchange,
-    abandoned: bool,
-) -> Result<Response<Body>, Error>
-where
-    B: http_body::Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    let response = exchange.read_response()?;
-    let about = exchange.about();
-    let kept = exchange.begin_body(checked, &in_flight.agent().config)?;
-    let keep = match abandoned {
-        true => Err(CloseReason::EarlyResponse),
-        false => kept,
-    };
-    let incoming = incoming(in_flight, checked, upload, exchange, keep, abandoned);
-    Ok(response.map(|()| Body::of_stream(incoming, about)))
-}
-
-fn incoming<B, C>(
-    in_flight: InFlight,
-    checked: &CheckedRequest,
-    upload: Upload<B>,
-    exchange: C,
-    keep: Keep,
-    abandoned: bool,
-) -> Incoming<C>
-where
-    B: http_body::Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-    C: Carrier,
-{
-    let upload: Option<Box<dyn Uploading<C>>> = match upload.is_over() || abandoned {
-        true => None,
-        false => Some(Box::new(upload)),
-    };
-    Incoming {
-        exchange: Some(exchange),
-        upload,
-        keep,
-        body_idle: in_flight.agent().config.times.body_idle,
-        in_flight,
-        idempotent: checked.idempotent,
-        due: None,
-        taken: 0,
-        over: false,
-    }
-}
-
-fn leaves_http(checked: &CheckedRequest, response: &Response<()>) -> bool {
-    let tunnel = checked.parts.method == Method::CONNECT && response.status().is_success();
-    tunnel || response.status().as_u16() == 101
-}
-
-/// Detaches the connection from the pool.
-fn upgrade(in_flight: &InFlight, exchange: Exchange) -> Option<Upgraded> {
-    let lease = exchange.leave_http();
-    let agent = in_flight.agent();
-    agent
-        .observer
-        .notify(&Event::Upgraded { group: lease.key() });
-    let (mut conn, permit) = lease.detach();
-    let (stream, unread) = conn.take()?;
-    Some(Upgraded::new(stream, unread, permit))
 }
 
 impl Default for Agent {
