@@ -4,7 +4,8 @@
 //! version of HTTP. [`h1`] is HTTP/1: a connection as a stream with the bytes that are read from it
 //! and queued for it, its bodies, a request and its response for a client
 //! ([`ClientExchange`](h1::ClientExchange)), and the heads of requests for a server
-//! ([`read_request`](h1::read_request)).
+//! ([`read_request`](h1::read_request)). [`h2`] and [`h3`] are the later versions, whose streams are
+//! sources and sinks themselves; [`h2`] has an example of a server and a client.
 //!
 //! ```
 //! use std::convert::Infallible;
