@@ -19,7 +19,7 @@
 //!
 //! | what refills it, to its full size at most | points |
 //! |---|---|
-//! | an exchange: both messages of a stream have ended | 40 |
+//! | an exchange: both messages of a stream have ended, and its head was within the limits | 40 |
 //! | 1 KiB of data, in either direction | 1 |
 //! | a second | 100 |
 

@@ -39,6 +39,10 @@ use block::Block;
 use reading::Reading;
 use shutdown::{Closing, Stage};
 
+/// Before the settings are acknowledged, so many times the limit of streams may be refused without a
+/// price: a client that does not know the limit yet opens some hundred streams.
+const FREE_REFUSALS: u32 = 2;
+
 /// One connection.
 ///
 /// The task that owns the socket has a loop: it passes what it has read to [`read`](Self::read) and
@@ -122,6 +126,14 @@ pub struct Connection {
     /// Bytes that were received and not returned, on all streams.
     held: u32,
     withholds_credit: bool,
+    /// Whether more than half of the connection's window was used since it was announced.
+    wants_window: bool,
+    /// Bytes of text of heads and trailers, of all streams.
+    held_text: usize,
+    /// Above this many bytes that are held, requests are refused.
+    text_allowance: Option<usize>,
+    /// Requests that are refused without a price.
+    free_refusals: u32,
     waiting: Waiting,
     /// Streams that may send although others wait, and what they may send together.
     granted: Vec<StreamId>,
@@ -179,6 +191,10 @@ impl Connection {
             receive_window: ReceiveWindow::new(65_535),
             held: 0,
             withholds_credit: false,
+            wants_window: false,
+            held_text: 0,
+            text_allowance: None,
+            free_refusals: limits.streams.saturating_mul(FREE_REFUSALS),
             waiting: Waiting::default(),
             granted: Vec::new(),
             granted_bytes: 0,
@@ -200,7 +216,7 @@ impl Connection {
         connection.frame(kind::SETTINGS, 0, 0, &own);
         connection
             .receive_window
-            .grow(connection.limits.connection_window_bytes);
+            .grow(connection.limits.first_window_bytes);
         connection.announce_connection_window();
         connection
     }

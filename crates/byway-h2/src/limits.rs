@@ -27,6 +27,15 @@ pub struct Limits {
     /// which the connection's window is no longer renewed. At most this and
     /// `connection_window_bytes` are held together. Default 1 MiB, at most 2^31-1.
     pub buffer_bytes: u32,
+    /// What is announced of `connection_window_bytes` at the start. With less than all of it, the rest
+    /// is granted by [`grow_connection_window`](crate::Connection::grow_connection_window): for a
+    /// node that reserves the windows of many connections together. Default 1 MiB, which is all; at
+    /// least 65,535, and at most `connection_window_bytes`.
+    pub first_window_bytes: u32,
+    /// Server: bytes of text of the heads and trailers of streams that were not released, above which
+    /// requests are refused and trailers of more than 1 KiB end their stream. Exceeded by one head
+    /// at most, and by short trailers. Default 1 MiB.
+    pub text_bytes: usize,
     /// Bytes of frames that wait to be written, above which nothing is read and no data is
     /// admitted. Default 64 KiB; at least 4 KiB.
     pub backlog_bytes: usize,
@@ -50,6 +59,8 @@ impl Default for Limits {
             stream_window_max_bytes: 1024 * 1024,
             connection_window_bytes: 1024 * 1024,
             buffer_bytes: 1024 * 1024,
+            first_window_bytes: 1024 * 1024,
+            text_bytes: 1024 * 1024,
             backlog_bytes: 64 * 1024,
             continuation_frames: 8,
             settings_ack: Duration::from_secs(10),
@@ -70,6 +81,8 @@ impl Limits {
             .stream_window_max_bytes
             .clamp(self.stream_window_bytes, MOST);
         self.connection_window_bytes = self.connection_window_bytes.clamp(LEAST, MOST);
+        self.first_window_bytes =
+            (self.first_window_bytes).clamp(LEAST, self.connection_window_bytes);
         self.buffer_bytes = self.buffer_bytes.min(MOST);
         self.backlog_bytes = self.backlog_bytes.max(4096);
         self

@@ -73,6 +73,10 @@ pub(crate) struct Stream {
     pub(crate) method: Method,
     /// Bytes of the peer's body that must follow, if that is known.
     pub(crate) expected: Option<u64>,
+    /// The head that began it is over a limit: the answer to it is no useful work.
+    pub(crate) is_unacceptable: bool,
+    /// Bytes of text of its head and trailers.
+    pub(crate) text: usize,
     pub(crate) window: SendWindow,
     pub(crate) receive: ReceiveWindow,
     pub(crate) priority: Priority,
@@ -97,6 +101,8 @@ impl Stream {
             reset: None,
             method: Method::default(),
             expected: None,
+            is_unacceptable: false,
+            text: 0,
             window: SendWindow::new(window),
             receive: ReceiveWindow::new(receive),
             priority: Priority::default(),
@@ -116,6 +122,11 @@ impl Stream {
     /// Whether both messages have ended.
     pub(crate) fn has_completed(&self) -> bool {
         self.local == Half::Ended && self.remote == Half::Ended
+    }
+
+    /// Whether it was an exchange that earns points.
+    pub(crate) fn has_earned(&self) -> bool {
+        self.has_completed() && !self.is_unacceptable
     }
 
     /// Whether this side may still send on it.

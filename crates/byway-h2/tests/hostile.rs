@@ -224,14 +224,16 @@ fn a_flood_of_requests_beyond_the_limit_ends_the_connection() {
 }
 
 #[test]
-fn requests_beyond_the_limit_cost_nothing_before_the_settings_are_acknowledged() {
+fn some_requests_beyond_the_limit_cost_nothing_before_the_settings_are_acknowledged() {
     let mut peer = Peer::of_fresh_server(Limits::default());
     peer.send(byway_h2::PREFACE).send(&settings(&[]));
-    for n in 0..1000 {
+    for n in 0..128 + 256 {
         peer.send(&get(2 * n + 1));
     }
     assert_eq!((peer.error, peer.connection.open_streams()), (None, 128));
-    assert_eq!(peer.reset_code(1999), Some(ErrorCode::REFUSED_STREAM));
+    assert_eq!(peer.reset_code(767), Some(ErrorCode::REFUSED_STREAM));
+    let times = endured(&mut peer, 1000, |n| get(2 * (128 + 256 + n) + 1));
+    assert_eq!((times, reason(&peer)), (251, "a flood of streams"));
 }
 
 #[test]
@@ -293,6 +295,78 @@ fn a_block_that_grows_beyond_all_limits_ends_the_connection() {
     let mut peer = Peer::of_server(Limits::default());
     peer.send(&bomb(1, 14_000));
     peer.expect_connection_error(ErrorCode::ENHANCE_YOUR_CALM);
+}
+
+#[test]
+fn answers_to_heads_over_the_limit_earn_nothing() {
+    let mut peer = Peer::of_answering_server(0);
+    let times = endured(&mut peer, 1000, |n| bomb(2 * n + 1, 60));
+    assert_eq!(
+        (times, reason(&peer)),
+        (251, "a flood of malformed requests")
+    );
+}
+
+/// A head, or trailers, of about 60 KB of text, most of it by references to one entry of the table.
+fn large(stream: u32, flags: u8, opening: &[u8]) -> Vec<u8> {
+    let mut fields = opening.to_vec();
+    fields.extend(b"\x40\x01x\x7f\xd1\x0e");
+    fields.extend([b'y'; 2000]);
+    fields.extend(std::iter::repeat_n(0x80 | 62, 29));
+    frame(HEADERS, END_HEADERS | flags, stream, &fields)
+}
+
+#[test]
+fn heads_of_requests_that_are_not_done_are_bounded_for_each_connection() {
+    let limits = Limits::default();
+    let most = limits.text_bytes + limits.head.head_bytes;
+    let mut peer = Peer::of_server(limits);
+    for n in 0..100 {
+        peer.send(&large(2 * n + 1, END_STREAM, &block(&GET)));
+    }
+    let held = peer.connection.held_text_bytes();
+    assert!(held > most / 2 && held <= most, "{held} bytes");
+    assert_eq!(peer.reset_code(199), Some(ErrorCode::REFUSED_STREAM));
+    assert_eq!(peer.error, None);
+    // Room is free again when work has ended.
+    for event in peer.events.clone() {
+        if let Event::Head { id, .. } = event {
+            peer.connection.release(id);
+        }
+    }
+    assert_eq!(peer.connection.held_text_bytes(), 0);
+    peer.flush().send(&get(201));
+    assert!(matches!(peer.events.last(), Some(Event::Head { id, .. }) if id.number() == 201));
+}
+
+#[test]
+fn trailers_of_requests_that_are_not_done_are_bounded_for_each_connection() {
+    let limits = Limits::default();
+    let most = limits.text_bytes + limits.head.head_bytes;
+    let mut peer = Peer::of_server(limits);
+    for n in 0..100 {
+        peer.send(&post(2 * n + 1));
+    }
+    for n in 0..100 {
+        peer.send(&large(2 * n + 1, END_STREAM, &[]));
+    }
+    let held = peer.connection.held_text_bytes();
+    assert!(held > most / 2 && held <= most, "{held} bytes");
+    assert_eq!(peer.reset_code(199), Some(ErrorCode::ENHANCE_YOUR_CALM));
+}
+
+#[test]
+fn a_connection_that_holds_more_than_a_short_node_allows_gets_no_further_requests() {
+    let mut peer = Peer::of_server(Limits::default());
+    peer.connection.refuse_above(Some(64 * 1024));
+    for n in 0..4 {
+        peer.send(&large(2 * n + 1, END_STREAM, &block(&GET)));
+    }
+    assert_eq!(peer.connection.open_streams(), 2);
+    assert_eq!(peer.reset_code(5), Some(ErrorCode::REFUSED_STREAM));
+    peer.connection.refuse_above(None);
+    peer.send(&get(9));
+    assert_eq!(peer.connection.open_streams(), 3);
 }
 
 #[test]

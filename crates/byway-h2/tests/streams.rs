@@ -910,3 +910,35 @@ fn a_frame_that_exceeds_the_length_of_its_message_is_not_passed_on() {
         peer.send(&data(1, flags, payload)[12..]).expect_alive();
     }
 }
+
+#[test]
+fn a_connection_window_that_begins_small_grows_as_it_is_granted() {
+    let mut peer = Peer::of_server(Limits {
+        first_window_bytes: 65_535,
+        ..Limits::default()
+    });
+    assert_eq!(peer.connection.wanted_window_bytes(), 0);
+    let (mut size, mut granted) = (65_535, 0);
+    for n in 0..100 {
+        let stream = 2 * n + 1;
+        peer.send(&post(stream))
+            .send(&data(stream, 0, &[0; 16_384]))
+            .send(&data(stream, END_STREAM, &[0; 16_384]));
+        let wanted = peer.connection.wanted_window_bytes();
+        peer.connection.grow_connection_window(n > 10);
+        assert_eq!(peer.connection.wanted_window_bytes(), 0);
+        if n > 10 {
+            granted += u32::from(wanted > 0);
+            size += wanted;
+        }
+        peer.connection.release(peer.last_request());
+        peer.flush();
+    }
+    assert_eq!((size, granted), (1024 * 1024, 5), "doubled, and once more");
+    let updates = peer.sent(WINDOW_UPDATE);
+    let announced: u32 = (updates.iter().filter(|frame| frame.stream == 0))
+        .map(|frame| u32::from_be_bytes(*frame.payload.first_chunk().unwrap()))
+        .sum();
+    assert!(announced >= size - 65_535, "{announced} bytes");
+    assert!(announced <= size - 65_535 + 100 * 32_768);
+}

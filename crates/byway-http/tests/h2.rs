@@ -37,7 +37,17 @@ async fn serve(
     last: usize,
     answer: impl Fn(H2Stream, RequestText) -> Answer,
 ) -> ServerEnd {
-    let mut server = Server::new(stream, &[], limits, TIMEOUTS, BufferBudget::default());
+    serve_within(BufferBudget::default(), stream, limits, last, answer).await
+}
+
+async fn serve_within(
+    budget: BufferBudget,
+    stream: Stream,
+    limits: Limits,
+    last: usize,
+    answer: impl Fn(H2Stream, RequestText) -> Answer,
+) -> ServerEnd {
+    let mut server = Server::new(stream, &[], limits, TIMEOUTS, budget);
     let (mut futures, mut served) = (StreamFutures::new(), 0);
     poll_fn(|cx| {
         let begin = |arrived| match arrived {
@@ -177,6 +187,77 @@ async fn many_requests_pass_at_once_with_bodies_and_trailers_both_ways() {
     assert!(matches!(server, ServerEnd::Done), "{server:?}");
     assert!(matches!(client, ClientEnd::Done), "{client:?}");
     assert_eq!(events[0], ClientEvent::MaxStreams(128));
+}
+
+/// A request with a head of 40 KB, which was sent.
+async fn request_with_a_large_head(session: &ClientSession) -> H2Stream {
+    let mut stream = session.open();
+    stream
+        .write_head(|head| {
+            head.request(b"GET", b"/large", b"test.example")?;
+            head.field(b"x-large", &[b'x'; 40_000])?;
+            head.end();
+            Ok::<_, Malformed>(())
+        })
+        .unwrap();
+    stream.end(std::iter::empty()).unwrap();
+    stream.flush().await.unwrap();
+    stream
+}
+
+#[tokio::test(start_paused = true)]
+async fn heads_of_requests_count_for_the_node_which_refuses_more_of_them_while_it_is_short() {
+    let (client, session, far) = connect(Limits::default());
+    let budget = BufferBudget::new(50_000);
+    let may_answer = std::rc::Rc::new(tokio::sync::Semaphore::new(0));
+    let permits = std::rc::Rc::clone(&may_answer);
+    let server = serve_within(
+        budget.clone(),
+        far,
+        Limits::default(),
+        usize::MAX,
+        move |stream, text| {
+            let permits = std::rc::Rc::clone(&permits);
+            Box::pin(async move {
+                permits.acquire().await.unwrap().forget();
+                echo(stream, text).await;
+            })
+        },
+    );
+    let requests = async {
+        let mut first = request_with_a_large_head(&session).await;
+        let mut second = request_with_a_large_head(&session).await;
+        let mut third = request_with_a_large_head(&session).await;
+        assert_eq!(response(&mut third).await, Err(Outcome::Unsent));
+        assert!(budget.held() > 80_000, "{} bytes", budget.held());
+        may_answer.add_permits(3);
+        for stream in [&mut first, &mut second] {
+            assert_eq!(response(stream).await, Ok((200, b"/large".to_vec())));
+            read(stream).await;
+        }
+        exchange(&session, "/after", b"body").await;
+        session.close();
+    };
+    let (_, _, ()) = tokio::join!(server, drive(client), requests);
+    assert_eq!(budget.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_window_of_a_connection_grows_with_its_use_out_of_the_budget() {
+    for (most, reserved) in [(256 * 1024 * 1024, 1024 * 1024 - 65_535), (1_000, 0)] {
+        let (client, session, far) = connect(Limits::default());
+        let budget = BufferBudget::new(most);
+        let server = serve_within(budget.clone(), far, Limits::default(), usize::MAX, echo);
+        let requests = async {
+            exchange(&session, "/small", b"small").await;
+            assert_eq!(budget.reserved(), 0);
+            exchange(&session, "/large", &vec![1; 3_000_000]).await;
+            assert_eq!(budget.reserved(), reserved);
+            session.close();
+        };
+        let (_, _, ()) = tokio::join!(server, drive(client), requests);
+        assert_eq!((budget.reserved(), budget.held()), (0, 0));
+    }
 }
 
 #[tokio::test(start_paused = true)]

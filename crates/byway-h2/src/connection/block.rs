@@ -18,6 +18,9 @@ use crate::stream::{Half, Method, ResetBy};
 /// How much larger than its limit the text of a head may be until the connection ends.
 const DECODED: usize = 4;
 
+/// Trailers of at most this length are taken however much text the connection holds.
+const SPARED_TRAILERS_BYTES: usize = 1024;
+
 /// A field block that continues in other frames.
 #[derive(Debug, Default)]
 pub(super) struct Block {
@@ -200,9 +203,16 @@ impl Connection {
         if self.streams.len() >= self.limits.streams as usize {
             self.discard(block)?;
             // Until the settings are acknowledged, the client cannot know the limit.
-            if self.settings_due.is_none() {
-                self.abuse.charge(Cost::Refused, self.now)?;
+            match self.free_refusals.checked_sub(1) {
+                Some(left) if self.settings_due.is_some() => self.free_refusals = left,
+                _ => self.abuse.charge(Cost::Refused, self.now)?,
             }
+            self.refuse(meta.number, ErrorCode::REFUSED_STREAM);
+            return Ok(None);
+        }
+        if let Some(cost) = self.excess() {
+            self.discard(block)?;
+            self.abuse.charge(cost, self.now)?;
             self.refuse(meta.number, ErrorCode::REFUSED_STREAM);
             return Ok(None);
         }
@@ -234,8 +244,11 @@ impl Connection {
             return Ok(Some(Event::Malformed { id: None, error }));
         }
         let mut stream = self.new_stream(meta.number);
+        stream.is_unacceptable = built.is_err();
         stream.remote = if meta.end { Half::Ended } else { Half::Body };
         if built.is_ok() {
+            stream.text = self.text.len();
+            self.held_text += stream.text;
             let request = self.request.view(&self.text);
             stream.method = Method::of(request.method());
             if let (Framed::Length(length), false) = (request.framing(), meta.end) {
@@ -356,8 +369,29 @@ impl Connection {
             let reason = "a body of another length than its head says";
             return self.stream_error(id, ErrorCode::PROTOCOL_ERROR, reason);
         }
+        if self.text.len() > SPARED_TRAILERS_BYTES && self.excess().is_some() {
+            let reason = "trailers beyond what a connection may hold";
+            return self.stream_error(id, ErrorCode::ENHANCE_YOUR_CALM, reason);
+        }
+        if let Some(stream) = self.streams.get_mut(id) {
+            stream.text += self.text.len();
+            self.held_text += self.text.len();
+        }
         self.note_remote_end(id);
         Ok(Some(Event::Trailers { id }))
+    }
+
+    /// What a further head costs while the connection holds too much for it.
+    fn excess(&self) -> Option<Cost> {
+        if self.role == Role::Client {
+            return None;
+        }
+        if self.held_text > self.limits.text_bytes {
+            return Some(Cost::Refused);
+        }
+        // The peer cannot know what the node holds of others.
+        let held = self.held_text + self.held as usize;
+        (self.text_allowance.is_some_and(|most| held > most)).then_some(Cost::Late)
     }
 
     /// Resets a stream whose message is malformed.

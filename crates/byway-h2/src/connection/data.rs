@@ -77,6 +77,40 @@ impl Connection {
         self.held as usize
     }
 
+    /// Bytes of text of the heads and trailers of streams that were not released.
+    pub fn held_text_bytes(&self) -> usize {
+        self.held_text
+    }
+
+    /// From now on, while this connection holds more than `bytes` of bodies and heads together,
+    /// requests are refused, and trailers of more than 1 KiB end their stream: for a node that holds
+    /// too much. `None`: only [`text_bytes`](crate::Limits::text_bytes) applies.
+    pub fn refuse_above(&mut self, bytes: Option<usize>) {
+        self.text_allowance = bytes;
+    }
+
+    /// By how many bytes the connection's window should grow: as many again as it has, once the peer
+    /// has used more than half of it, up to the limit. 0: it need not.
+    pub fn wanted_window_bytes(&self) -> u32 {
+        let size = self.receive_window.size();
+        match self.wants_window && !self.withholds_credit {
+            true => size.min(self.limits.connection_window_bytes - size),
+            false => 0,
+        }
+    }
+
+    /// Grows the connection's window by [`wanted_window_bytes`](Self::wanted_window_bytes), if
+    /// `is_granted`; otherwise it is wanted again after further use.
+    pub fn grow_connection_window(&mut self, is_granted: bool) {
+        let more = self.wanted_window_bytes();
+        self.wants_window = false;
+        if is_granted && more > 0 {
+            self.receive_window.grow(self.receive_window.size() + more);
+            self.announce_connection_window();
+            self.wants_window = false;
+        }
+    }
+
     /// A DATA frame begins.
     pub(super) fn begin_data(
         &mut self,
@@ -260,7 +294,7 @@ impl Connection {
     pub(super) fn note_remote_end(&mut self, id: StreamId) {
         if let Some(stream) = self.streams.get_mut(id) {
             stream.remote = Half::Ended;
-            if stream.has_completed() {
+            if stream.has_earned() {
                 self.abuse.completed();
             }
         }
@@ -291,6 +325,7 @@ impl Connection {
         if self.receive_window.is_worth_announcing(withheld) {
             let increment = self.receive_window.announce(withheld);
             self.window_update(0, increment);
+            self.wants_window = self.receive_window.size() < self.limits.connection_window_bytes;
         }
     }
 

@@ -12,10 +12,11 @@ impl Connection {
     #[doc(hidden)]
     pub fn check_invariants(&self) {
         self.receive_window.check_invariants();
-        let (mut held, mut grants, mut turns) = (0, 0, 0);
+        let (mut held, mut text, mut grants, mut turns) = (0, 0, 0, 0);
         for (id, stream) in self.streams.iter() {
             stream.receive.check_invariants();
             held += stream.receive.held();
+            text += stream.text;
             grants += stream.grant;
             turns += usize::from(stream.wait == Wait::Turn);
             assert!(
@@ -26,6 +27,7 @@ impl Connection {
             assert!(id.number <= self.highest, "stream {} is unknown", id.number);
         }
         assert_eq!(held, self.held, "held bytes");
+        assert_eq!(text, self.held_text, "bytes of text");
         assert_eq!(grants, self.granted_bytes, "granted bytes");
         assert_eq!(turns, self.waiting.len(), "waiting streams");
         assert_eq!(turns, self.waiting.iter().count(), "waiting streams");

@@ -184,6 +184,7 @@ impl Connection {
         if stream.reset.is_some() {
             self.streams.remember_reset(stream.number);
         }
+        self.held_text -= stream.text;
         self.return_held(stream.receive.held());
     }
 
@@ -325,7 +326,7 @@ impl Connection {
         self.stop_waiting(id);
         if let Some(stream) = self.streams.get_mut(id) {
             stream.local = Half::Ended;
-            if stream.has_completed() {
+            if stream.has_earned() {
                 self.abuse.completed();
             }
         }

@@ -13,7 +13,7 @@ use byway_h2::{Connection, ConnectionError, ErrorCode, Event, Limits};
 use byway_head::Malformed;
 use tokio::time::Instant;
 
-use super::buffer_budget::{BudgetShare, BufferBudget};
+use super::buffer_budget::{BudgetShare, BufferBudget, SPARED_BYTES};
 use super::driver::{Driver, ReadError};
 use super::shared::State;
 use super::stream::H2Stream;
@@ -62,6 +62,8 @@ pub struct Server {
     timer: LazyTimer,
     budget: BudgetShare,
     withholds: bool,
+    /// Whether it knows that the node holds too much.
+    is_short: bool,
     /// Since when nothing has happened that the state waits for.
     idle_since: Option<Instant>,
     partial_since: Option<Instant>,
@@ -81,11 +83,15 @@ const ROUNDS: usize = 16;
 /// After this time without a stream, memory is freed that is kept for the next ones.
 const TRIM_AFTER: Duration = Duration::from_secs(1);
 
+/// The window with which each connection of HTTP/2 begins (RFC 9113 section 6.9.2).
+const FIRST_WINDOW_BYTES: u32 = 65_535;
+
 /// How often a connection looks whether the node holds less again.
 const BUDGET_CHECK: Duration = Duration::from_millis(100);
 
 impl Server {
-    /// Over a stream of which `early` was read already.
+    /// Over a stream of which `early` was read already. The window of the connection begins with
+    /// 64 KiB and grows with its use, as far as `budget` has room.
     pub fn new(
         stream: Stream,
         early: &[u8],
@@ -93,6 +99,10 @@ impl Server {
         timeouts: ServerTimeouts,
         budget: BufferBudget,
     ) -> Self {
+        let limits = Limits {
+            first_window_bytes: FIRST_WINDOW_BYTES,
+            ..limits
+        };
         let core = Connection::server(limits, Instant::now().into_std());
         Self {
             driver: Driver::new(stream, early, core),
@@ -100,6 +110,7 @@ impl Server {
             timer: LazyTimer::default(),
             budget: BudgetShare::of(budget),
             withholds: false,
+            is_short: false,
             idle_since: None,
             partial_since: None,
             unwritten_since: None,
@@ -175,7 +186,14 @@ impl Server {
             return;
         }
         let had_ended = self.driver.has_ended;
-        let received = self.driver.shared.with(|state| state.received_bytes);
+        let (is_short, knew) = (self.budget.is_exceeded(), self.is_short);
+        self.is_short = is_short;
+        let received = self.driver.shared.with(|state| {
+            if is_short != knew {
+                state.core.refuse_above(is_short.then_some(SPARED_BYTES));
+            }
+            state.received_bytes
+        });
         let (arrived, partial_since) = (&mut self.arrived, &mut self.partial_since);
         let shared = Arc::clone(&self.driver.shared);
         let read = self.driver.read(cx, now, |state, event| match event {
@@ -210,16 +228,25 @@ impl Server {
             Err(ReadError::Broken(broken)) => self.lose(ServerEnd::Broken(broken)),
             Err(ReadError::Failed(error)) => self.lose(ServerEnd::Failed(error)),
         }
-        let (held, received_now) =
-            (self.driver.shared).with(|state| (state.core.held_bytes(), state.received_bytes));
+        let (held, text, wanted, received_now) = self.driver.shared.with(|state| {
+            let core = &state.core;
+            let (held, text) = (core.held_bytes(), core.held_text_bytes());
+            (held, text, core.wanted_window_bytes(), state.received_bytes)
+        });
         if received_now != received {
             // A body has its own limits of time.
             self.partial_since = None;
         }
-        let withholds = self.budget.set(held);
+        self.budget.set(held + text);
+        // Text is not released by reading, so that it does not count here.
+        let withholds = held > SPARED_BYTES && self.budget.is_exceeded();
         if withholds != self.withholds {
             self.withholds = withholds;
             (self.driver.shared).with(|state| state.core.withhold_credit(withholds));
+        }
+        if wanted > 0 && !withholds {
+            let is_granted = self.budget.reserve_window(wanted as usize);
+            (self.driver.shared).with(|state| state.core.grow_connection_window(is_granted));
         }
     }
 
