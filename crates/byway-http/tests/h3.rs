@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use byway_h3::{Connection, ControlEvent, ErrorCode, Event, ResponseReader, Role, write_head};
 use byway_head::{Field, HeadOut, Malformed, ResponseHead};
-use byway_http::h2::StreamFutures;
+use byway_http::h2::{BufferBudget, StreamFutures};
 use byway_http::h3::{H3Stream, Limits, NoHead, Server, ServerEnd, ServerTimeouts};
 use byway_http::{Part, Sink, Source};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -74,6 +74,17 @@ impl Client {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        Self::within(BufferBudget::default(), limits, serve).await
+    }
+
+    async fn within<F>(
+        budget: BufferBudget,
+        limits: Limits,
+        serve: impl Fn(H3Stream) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let (near, far) = endpoints();
         let drain = Arc::new(Notify::new());
         let (ended, end) = oneshot::channel();
@@ -81,7 +92,7 @@ impl Client {
         let of_server = limits.clone();
         tokio::spawn(async move {
             let quic = incoming.accept().await.unwrap().await.unwrap();
-            let mut server = Server::new(quic, of_server, TIMEOUTS);
+            let mut server = Server::new(quic, of_server, TIMEOUTS, budget);
             let mut futures: StreamFutures<Served> = StreamFutures::new();
             let mut drained = Box::pin(async move { drained.notified().await });
             let mut is_drained = false;
@@ -463,6 +474,99 @@ async fn a_head_over_the_limit_is_answered_with_431_and_the_connection_goes_on()
         let response = exchange.response("GET", &client.limits).await.unwrap();
         assert_eq!(response.0, status);
     }
+}
+
+#[tokio::test]
+async fn answers_to_heads_over_the_limit_earn_nothing() {
+    let mut limits = Limits {
+        abuse_budget: 400,
+        ..Limits::default()
+    };
+    limits.head.head_bytes = 1024;
+    let client = Client::of(limits, echo).await;
+    for _ in 0..200 {
+        let Ok((mut send, recv)) = client.quic.open_bi().await else {
+            break;
+        };
+        let mut out = Vec::new();
+        head(&mut out, "GET", &[("x-long", &"a".repeat(3000))]);
+        let _ = send.write_all(&out).await;
+        let _ = send.finish();
+        let mut exchange = Exchange { send, recv };
+        if exchange.response("GET", &client.limits).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(client.closed().await, ErrorCode::EXCESSIVE_LOAD);
+}
+
+#[tokio::test]
+async fn heads_of_requests_count_for_the_node_which_refuses_more_of_them_while_it_is_short() {
+    let budget = BufferBudget::new(50_000);
+    let (read, mut has_read) = tokio::sync::mpsc::unbounded_channel();
+    let client = Client::within(budget.clone(), Limits::default(), move |mut stream| {
+        let read = read.clone();
+        async move {
+            let head = poll_fn(|cx| stream.poll_head(cx)).await;
+            read.send(head.is_ok()).unwrap();
+            // The request is held until the client leaves.
+            poll_fn(|cx| stream.poll_broken(cx)).await;
+        }
+    })
+    .await;
+    let mut streams = Vec::new();
+    for is_taken in [true, true, false] {
+        let (mut send, recv) = client.quic.open_bi().await.unwrap();
+        let mut out = Vec::new();
+        head(&mut out, "POST", &[("x-large", &"a".repeat(40_000))]);
+        send.write_all(&out).await.unwrap();
+        streams.push((send, recv));
+        let taken = timeout(PATIENCE, has_read.recv()).await.unwrap();
+        assert_eq!(taken, Some(is_taken));
+    }
+    assert!(budget.held() > 80_000, "{} bytes", budget.held());
+    let (_, refused) = streams.last_mut().unwrap();
+    let error = timeout(PATIENCE, refused.read_chunk(1, true))
+        .await
+        .unwrap();
+    let code = VarInt::from_u64(ErrorCode::REQUEST_REJECTED.0).unwrap();
+    assert!(
+        matches!(error, Err(quinn::ReadError::Reset(reset)) if reset == code),
+        "{error:?}"
+    );
+    drop(streams);
+    client.quic.close(VarInt::from_u32(0x100), b"");
+    client.end().await;
+    assert_eq!(budget.held(), 0);
+}
+
+#[tokio::test]
+async fn long_trailers_beyond_what_the_node_may_hold_end_their_stream() {
+    let budget = BufferBudget::new(50_000);
+    let client = Client::within(budget, Limits::default(), echo).await;
+    let value = "a".repeat(40_000);
+    let (mut first, mut echoed) = client.quic.open_bi().await.unwrap();
+    let mut out = Vec::new();
+    head(&mut out, "POST", &[("x-large", &value)]);
+    byway_h3::write_data_header(&mut out, 1);
+    out.push(b'x');
+    first.write_all(&out).await.unwrap();
+    // Its head is held from here on.
+    let begun = timeout(PATIENCE, echoed.read_chunk(1, true)).await.unwrap();
+    assert!(begun.unwrap().is_some());
+    let (mut send, recv) = client.quic.open_bi().await.unwrap();
+    out.clear();
+    head(&mut out, "POST", &[("x-large", &value)]);
+    fields(&mut out, &[("x-trailer", &"c".repeat(2_000))]);
+    send.write_all(&out).await.unwrap();
+    send.finish().unwrap();
+    let mut exchange = Exchange { send, recv };
+    let response = exchange.response("POST", &client.limits).await;
+    let code = VarInt::from_u64(ErrorCode::EXCESSIVE_LOAD.0).unwrap();
+    assert!(
+        matches!(response, Err(quinn::ReadError::Reset(reset)) if reset == code),
+        "{response:?}"
+    );
 }
 
 #[tokio::test]

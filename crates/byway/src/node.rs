@@ -677,7 +677,7 @@ fn context(
         Arc::new(move |host: &str| held.is_held(&byway_link::Name::Http(host.to_owned())));
     let tls = Arc::new(NodeTls::new(state, services));
     Ok(NodeContext {
-        http2_buffers: BufferBudget::default(),
+        buffers: BufferBudget::default(),
         metrics: NodeContext::collectors(&engine, &links, &tls),
         tls,
         engine,

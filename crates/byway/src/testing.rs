@@ -122,7 +122,7 @@ impl Bench {
         let no_services = Arc::new(|_: &str| false);
         let tls = Arc::new(crate::tls::NodeTls::new("/nonexistent".into(), no_services));
         let node = Arc::new(NodeContext {
-            http2_buffers: BufferBudget::default(),
+            buffers: BufferBudget::default(),
             metrics: NodeContext::collectors(&engine, &links, &tls),
             tls,
             engine,

@@ -112,6 +112,7 @@ mod stream_futures;
 mod text;
 
 pub use buffer_budget::BufferBudget;
+pub(crate) use buffer_budget::{BudgetShare, SPARED_BYTES};
 pub use byway_h2::{ConnectionError, ErrorCode, Limits};
 pub use client::{Client, ClientEnd, ClientEvent, ClientSession, ClientTimeouts};
 pub use kept_head::KeptHead;

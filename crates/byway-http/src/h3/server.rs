@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::peer_streams::PeerStreams;
 use super::shared::{Shared, varint};
 use super::stream::H3Stream;
-use crate::h2::StreamFutures;
+use crate::h2::{BufferBudget, StreamFutures};
 use crate::lazy_timer::LazyTimer;
 
 /// How long the connection waits for its client, in each state.
@@ -95,9 +95,15 @@ const MOST_WARNING: Duration = Duration::from_secs(1);
 const CLOSING: Duration = Duration::from_secs(5);
 
 impl Server {
-    /// Over an established connection.
-    pub fn new(quic: quinn::Connection, limits: Limits, timeouts: ServerTimeouts) -> Self {
-        let shared = Arc::new(Shared::new(quic, limits));
+    /// Over an established connection. The text of heads and trailers counts in `budget` until the
+    /// work for their requests has ended.
+    pub fn new(
+        quic: quinn::Connection,
+        limits: Limits,
+        timeouts: ServerTimeouts,
+        budget: BufferBudget,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(quic, limits, budget));
         let mut control_out = Vec::new();
         shared.with(|state| state.core.start(&mut control_out));
         let quic = shared.quic.clone();

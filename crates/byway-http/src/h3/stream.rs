@@ -30,7 +30,14 @@ pub struct H3Stream {
     code: Option<ErrorCode>,
     /// Ends in order when it is dropped.
     closes: bool,
+    /// The head was over a limit: the answer to it is no useful work.
+    is_unacceptable: bool,
+    /// Bytes of text that the connection counts for it.
+    text: usize,
 }
+
+/// Trailers of at most this length are taken however much text the connection holds.
+const SPARED_TRAILERS_BYTES: usize = 1024;
 
 /// Why a stream has no request.
 #[derive(Debug)]
@@ -52,6 +59,8 @@ impl H3Stream {
             shared,
             code: None,
             closes: false,
+            is_unacceptable: false,
+            text: 0,
         }
     }
 
@@ -63,8 +72,15 @@ impl H3Stream {
         let mut text = RequestText::take();
         let read = ready!(self.incoming.poll_head(cx, &mut text));
         Poll::Ready(match read {
-            Ok(Head::Request) => Ok(text),
-            Ok(Head::Unacceptable(error)) => Err(NoHead::Unacceptable(error)),
+            Ok(Head::Request) if self.hold_text(text.text.0.len()) => Ok(text),
+            Ok(Head::Request) => {
+                self.reset(ErrorCode::REQUEST_REJECTED);
+                Err(NoHead::Gone)
+            }
+            Ok(Head::Unacceptable(error)) => {
+                self.is_unacceptable = true;
+                Err(NoHead::Unacceptable(error))
+            }
             Err(Stop::Broken(_)) => Err(NoHead::Gone),
             Err(Stop::Message(error)) => {
                 self.refuse(&error);
@@ -74,6 +90,27 @@ impl H3Stream {
                 })
             }
         })
+    }
+
+    /// Counts text until the work has ended. Returns false if there is too much.
+    fn hold_text(&mut self, bytes: usize) -> bool {
+        let is_held = self.shared.hold_text(bytes);
+        if is_held {
+            self.text += bytes;
+        }
+        is_held
+    }
+
+    /// Counts trailers that have arrived.
+    fn hold_trailers(&mut self) -> Result<(), Broken> {
+        let bytes = (self.incoming.trailers())
+            .map(|field| field.name.len() + field.value.len())
+            .sum();
+        if bytes == 0 || self.hold_text(bytes) || bytes <= SPARED_TRAILERS_BYTES {
+            return Ok(());
+        }
+        self.reset(ErrorCode::EXCESSIVE_LOAD);
+        Err(Broken::Reset(0))
     }
 
     /// Ends the stream, or the connection, because of a message that cannot be read.
@@ -204,8 +241,15 @@ impl H3Stream {
 
     /// Data, or the end, at the front of what is received.
     pub(super) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        let had_ended = self.incoming.has_ended;
         let piece = ready!(self.incoming.poll_piece(cx));
-        Poll::Ready(piece.map_err(|stop| self.broken(stop)))
+        if let Err(stop) = piece {
+            return Poll::Ready(Err(self.broken(stop)));
+        }
+        if self.incoming.has_ended && !had_ended {
+            self.hold_trailers()?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Sends what is queued, then some of `data`.
@@ -289,6 +333,8 @@ impl Drop for H3Stream {
         // A client may go on sending a request that was answered already: it need not.
         self.incoming.stop(self.code.unwrap_or(ErrorCode::NO_ERROR));
         let stream = self.outgoing.take_stream();
-        self.shared.release(stream.filter(|_| is_complete));
+        let stream = stream.filter(|_| is_complete);
+        self.shared
+            .release(stream, !self.is_unacceptable, self.text);
     }
 }

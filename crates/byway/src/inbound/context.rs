@@ -46,8 +46,9 @@ pub struct NodeContext {
     pub ports: OpenPorts,
     /// The certificates, and what handshakes need.
     pub tls: Arc<NodeTls>,
-    /// What all connections of HTTP/2 hold of bodies that are not passed on.
-    pub http2_buffers: BufferBudget,
+    /// What all connections of HTTP/2 hold of bodies that are not passed on, and all of HTTP/2 and
+    /// HTTP/3 of heads.
+    pub buffers: BufferBudget,
     /// What a `[metrics]` listener prints.
     pub metrics: MetricsRegistry,
 }

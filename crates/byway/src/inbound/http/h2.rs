@@ -124,7 +124,7 @@ impl Http2Connection {
             return Err(stream);
         };
         let limits = &view.frontend.limits;
-        let budget = context.node.http2_buffers.clone();
+        let budget = context.node.buffers.clone();
         let server = Server::new(
             stream,
             early,

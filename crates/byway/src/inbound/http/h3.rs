@@ -40,7 +40,8 @@ pub async fn serve(
         return connection.close(code(ErrorCode::NO_ERROR), b"");
     };
     let limits = &view.frontend.limits;
-    let server = Server::new(connection, codec_limits(limits), timeouts(limits));
+    let budget = context.node.buffers.clone();
+    let server = Server::new(connection, codec_limits(limits), timeouts(limits), budget);
     context.counters().http3_connections.add(1);
     let connection = Http3Connection {
         server,
