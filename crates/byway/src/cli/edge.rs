@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::authority::AuthorityArgs;
 use super::certificates::CertificateArgs;
 use super::observe::ObserveArgs;
 use super::{Common, refuse, run_node};
@@ -31,15 +32,8 @@ pub(super) struct EdgeArgs {
     tls: bool,
     #[command(flatten)]
     certificates: CertificateArgs,
-    /// Where the authority writes to about certificates
-    #[arg(long, value_name = "ADDRESS")]
-    email: Option<String>,
-    /// The directory of another authority
-    #[arg(long, value_name = "URL")]
-    acme_directory: Option<String>,
-    /// Trust these root certificates for requests to that authority
-    #[arg(long, value_name = "FILE", requires = "acme_directory")]
-    acme_ca: Option<String>,
+    #[command(flatten)]
+    authority: AuthorityArgs,
     /// The port of names without one, for redirects and checks of the authority
     #[arg(long, value_name = "PORT", default_value_t = 80)]
     http_port: u16,
@@ -63,9 +57,7 @@ pub(super) fn run(args: &EdgeArgs, common: &Common) -> ExitCode {
             https: args.https_port,
         },
         certificates: (cert.clone(), key.clone()),
-        email: args.email.clone(),
-        acme_directory: args.acme_directory.clone(),
-        acme_ca: args.acme_ca.clone(),
+        authority: args.authority.flags(),
     });
     match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
         Ok(plan) => run_node::serve(plan, None, common),

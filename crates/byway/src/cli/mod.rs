@@ -3,6 +3,7 @@
 //! Data goes to stdout, everything else to stderr. Exit codes: 0 clean, 1 run time, 2 config or
 //! auth.
 
+mod authority;
 mod ca;
 mod certificates;
 mod check;

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::authority::AuthorityArgs;
 use super::certificates::CertificateArgs;
 use super::observe::ObserveArgs;
-use super::{Common, refuse, run_node};
-use crate::config::{self, File, ServeFlags};
+use super::{Common, EXIT_CONFIG, refuse, run_node, terminal};
+use crate::config::{self, AuthorityFlags, File, ServeFlags};
 
 /// Where links and visitors arrive.
 #[derive(Args, Debug)]
@@ -18,7 +19,10 @@ pub(super) struct ServeArgs {
     /// Where visitors of HTTP services arrive: 0.0.0.0:80, unix:/run/x.sock; needs --domain
     #[arg(long, value_name = "ADDR")]
     http: Vec<String>,
-    /// Where visitors of HTTP services arrive over TLS: 0.0.0.0:443; needs --domain and --cert
+    /// Where visitors of HTTP services arrive over TLS: 0.0.0.0:443; needs --domain. Without --cert,
+    /// certificates are those of Let's Encrypt, to whose terms you agree by this: one for all
+    /// services with --dns-command or --dns-server, else one for each service. Below localhost they
+    /// are those of the local authority
     #[arg(long, value_name = "ADDR")]
     https: Vec<String>,
     /// HTTP services become NAME.DOMAIN; needs --http or --https
@@ -31,20 +35,28 @@ pub(super) struct ServeArgs {
     #[command(flatten)]
     certificates: CertificateArgs,
     #[command(flatten)]
+    authority: AuthorityArgs,
+    #[command(flatten)]
     observe: ObserveArgs,
 }
 
 /// Serves until a stop signal.
 pub(super) fn run(args: &ServeArgs, common: &Common) -> ExitCode {
+    let CertificateArgs { cert, key } = &args.certificates;
+    let has_authority = args.authority.flags() != AuthorityFlags::default();
+    if has_authority && (args.https.is_empty() || !cert.is_empty()) {
+        terminal::error("flags about the authority of certificates need --https without --cert");
+        return ExitCode::from(EXIT_CONFIG);
+    }
     let file = File::for_serve(ServeFlags {
         listen: args.listen.clone(),
         http: args.http.clone(),
         https: args.https.clone(),
         domain: args.domain.clone(),
         advertise: args.advertise.clone(),
+        certificates: (cert.clone(), key.clone()),
+        authority: args.authority.flags(),
     });
-    let CertificateArgs { cert, key } = &args.certificates;
-    let file = file.with_certificates(cert.clone(), key.clone());
     match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
         Ok(plan) => run_node::serve(plan, None, common),
         Err(errors) => refuse(&errors),

@@ -4,10 +4,12 @@
 //! Out:   a [`File`] with one section.
 //! Never: checks a value, or shows a join string in a place.
 
+use super::authority_flags::AuthorityFlags;
 use super::flags::{allow_flag, common_flags, deny_flag, flag, flags, target_flag};
 use super::place::{At, Place};
 use super::secret::Secret;
-use super::section::{Exit, Expose, File, Join, Serve};
+use super::section::{Acme, Exit, Expose, File, Join, Serve};
+use super::site_flags::is_local;
 
 /// The flags of `byway serve`.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +24,10 @@ pub struct ServeFlags {
     pub domain: Option<String>,
     /// `--advertise`.
     pub advertise: Option<String>,
+    /// `--cert` and `--key`.
+    pub certificates: (Vec<String>, Vec<String>),
+    /// Who issues certificates, if there is no `--cert`.
+    pub authority: AuthorityFlags,
 }
 
 /// The flags of `byway proxy serve`.
@@ -88,6 +94,9 @@ pub enum JoinFlag {
 impl File {
     /// What `byway serve …` means: the public end of exposed services.
     pub fn for_serve(given: ServeFlags) -> Self {
+        let (certs, keys) = given.certificates;
+        let needs_certificate = !given.https.is_empty() && certs.is_empty();
+        let domain = given.domain.clone().filter(|_| needs_certificate);
         let serve = Serve {
             listen: Some(flags("--listen", given.listen)),
             http: (!given.http.is_empty()).then(|| flags("--http", given.http)),
@@ -96,10 +105,19 @@ impl File {
             advertise: given.advertise.map(|text| flag("--advertise", text)),
             ..Serve::default()
         };
-        Self {
+        let mut file = Self {
             serve: vec![At::new(serve, Place::flag("--listen", ""))],
             ..Self::default()
         }
+        .with_certificates(certs, keys);
+        match domain {
+            Some(domain) if is_local(&domain) => {
+                file.tls.local_names = Some(flags("--domain", vec![domain]));
+            }
+            Some(domain) => file.acme.push(for_services(given.authority, &domain)),
+            None => {}
+        }
+        file
     }
 
     /// What `byway proxy serve …` means: the exit of a two-hop egress.
@@ -161,4 +179,16 @@ pub(super) fn join_flags(join: Option<JoinFlag>, carrier: Option<String>) -> Joi
         None => {}
     }
     flags
+}
+
+/// Certificates for the names below `domain`: one for all of them if DNS records can be set, else one
+/// for each service whose agent is connected, when a visitor asks for it.
+fn for_services(authority: AuthorityFlags, domain: &str) -> At<Acme> {
+    let sets_dns = authority.sets_dns();
+    let wildcard = sets_dns.then(|| format!("*.{}", domain.trim_end_matches('.')));
+    let mut acme = authority.section("--domain", wildcard.into_iter().collect());
+    if !sets_dns {
+        acme.value.on_demand = Some(flag("--domain", "services".to_owned()));
+    }
+    acme
 }

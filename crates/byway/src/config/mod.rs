@@ -10,6 +10,7 @@
 //! a Plan as a commented file.
 
 mod acme_plan;
+mod authority_flags;
 mod bind;
 mod commented;
 mod diagnostic;
@@ -54,6 +55,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 pub use acme_plan::{AcmePlan, DEFAULT_DIRECTORY, DnsPlan};
+pub use authority_flags::AuthorityFlags;
 pub use bind::{BadBind, BadSocketPath, Bind};
 pub use commented::commented;
 pub use diagnostic::{Diagnostic, LineColumn};

@@ -8,10 +8,10 @@ use std::net::{Ipv6Addr, TcpListener};
 
 use byway_dial::HostName;
 
-use super::acme_plan::DEFAULT_DIRECTORY;
-use super::flags::{flag, flags};
+use super::authority_flags::AuthorityFlags;
+use super::flags::flags;
 use super::place::{At, Place};
-use super::section::{Acme, Edge, File};
+use super::section::{Edge, File};
 
 /// What `byway edge` was given on the command line.
 #[derive(Clone, Debug)]
@@ -28,12 +28,8 @@ pub struct SiteFlags {
     pub ports: SitePorts,
     /// Certificates in files, and their keys.
     pub certificates: (Vec<String>, Vec<String>),
-    /// Where the authority writes to.
-    pub email: Option<String>,
-    /// The directory of the authority, if not Let's Encrypt's.
-    pub acme_directory: Option<String>,
-    /// The roots that are trusted for requests to it.
-    pub acme_ca: Option<String>,
+    /// Who issues the certificates of names, if no files do.
+    pub authority: AuthorityFlags,
 }
 
 /// The ports of sites by name.
@@ -86,18 +82,7 @@ impl File {
             file.tls.local_names = Some(flags("--listen", local));
         }
         if !public.is_empty() {
-            let text = |name, text: Option<String>| text.map(|text| flag(name, text));
-            let directory = given.acme_directory;
-            let directory = directory.unwrap_or_else(|| DEFAULT_DIRECTORY.to_owned());
-            let acme = Acme {
-                names: Some(flags("--listen", public)),
-                agree: Some(At::new(true, Place::flag("--listen", ""))),
-                directory: Some(flag("--acme-directory", directory)),
-                email: text("--email", given.email),
-                ca: text("--acme-ca", given.acme_ca),
-                ..Acme::default()
-            };
-            file.acme.push(At::new(acme, Place::flag("--listen", "")));
+            file.acme.push(given.authority.section("--listen", public));
         }
         file
     }
@@ -120,7 +105,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// Names that lead to this machine alone (RFC 6761).
-fn is_local(name: &str) -> bool {
+pub(super) fn is_local(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let name = name.to_ascii_lowercase();
     name == "localhost" || name.ends_with(".localhost")
@@ -158,9 +143,7 @@ mod tests {
                 https: 443,
             },
             certificates: (Vec::new(), Vec::new()),
-            email: None,
-            acme_directory: None,
-            acme_ca: None,
+            authority: AuthorityFlags::default(),
         })
     }
 

@@ -199,17 +199,43 @@ fn an_exposed_service_gets_its_certificate_when_its_agent_is_connected() {
         return;
     };
     alone!(&tools);
-    let _dns = RecordServer::start();
-    let origin = Origin::named("hello");
-    let pebble = Pebble::start(&PebbleOptions::default());
-    let text = format!(
+    serve_an_exposed_service(|pebble| Program::configured(BYWAY, &on_demand_config(pebble)));
+}
+
+#[test]
+fn one_command_is_the_public_end_of_services_with_certificates_that_it_gets_by_itself() {
+    let Some(tools) = pebble::folder() else {
+        return;
+    };
+    alone!(&tools);
+    serve_an_exposed_service(|pebble| {
+        let https = format!("127.0.0.1:{HTTPS}");
+        let ca = pebble.https_root().display().to_string();
+        let directory = pebble.directory();
+        let mut args = vec!["serve", "--listen", "127.0.0.1:7000"];
+        args.extend(["--https", &https, "--domain", "t.example.com"]);
+        args.extend(["--advertise", "127.0.0.1:7000"]);
+        args.extend(["--acme-directory", &directory, "--acme-ca", &ca]);
+        Program::start(BYWAY, &args)
+    });
+}
+
+fn on_demand_config(pebble: &Pebble) -> String {
+    format!(
         "[[acme]]\nagree = true\ndirectory = \"{}\"\nca = \"{}\"\non_demand = \"services\"\n\
          [[serve]]\nlisten = \"127.0.0.1:7000\"\nadvertise = \"127.0.0.1:7000\"\n\
          domain = \"t.example.com\"\nhttps = \"127.0.0.1:{HTTPS}\"\n",
         pebble.directory(),
         pebble.https_root().display(),
-    );
-    let program = Program::configured(BYWAY, &text);
+    )
+}
+
+/// A name has a certificate if the agent that exposes it is connected, and only then.
+fn serve_an_exposed_service(start: impl FnOnce(&Pebble) -> Program) {
+    let _dns = RecordServer::start();
+    let origin = Origin::named("hello");
+    let pebble = Pebble::start(&PebbleOptions::default());
+    let program = start(&pebble);
     let root = root_file(&pebble, program.folder());
     let join = program
         .folder()

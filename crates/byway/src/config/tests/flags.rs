@@ -312,6 +312,7 @@ fn a_serve_on_one_line_is_the_public_end_of_services() {
         https: Vec::new(),
         domain: Some("t.localhost".to_owned()),
         advertise: None,
+        ..ServeFlags::default()
     };
     let plan = from_flags(&File::for_serve(flags.clone()), Path::new("/state")).unwrap();
     let Role::Link(link) = &plan.listeners[0].frontend.role else {
@@ -513,4 +514,43 @@ fn a_desk_on_one_line_goes_out_through_its_link() {
         })
         .is_ok()
     );
+}
+
+#[test]
+fn https_for_services_gets_a_wildcard_where_dns_can_be_set_and_otherwise_one_for_each_service() {
+    let with = |domain: &str, authority: AuthorityFlags, certs: &[&str]| {
+        File::for_serve(ServeFlags {
+            listen: owned(&["127.0.0.1:7000"]),
+            https: owned(&["127.0.0.1:443"]),
+            domain: Some(domain.to_owned()),
+            certificates: (owned(certs), Vec::new()),
+            authority,
+            ..ServeFlags::default()
+        })
+    };
+    let resolved = |file: &File| from_flags(file, Path::new("/state")).unwrap().tls;
+    let private = AuthorityFlags {
+        directory: Some("https://127.0.0.1:14000/dir".to_owned()),
+        ..AuthorityFlags::default()
+    };
+    let by_dns = AuthorityFlags {
+        dns_command: Some("/bin/dns".to_owned()),
+        ..private.clone()
+    };
+    let plan = resolved(&with("t.example.com.", by_dns, &[]));
+    assert_eq!(plan.acme[0].names[0].to_string(), "*.t.example.com");
+    assert_eq!(plan.acme[0].directory, "https://127.0.0.1:14000/dir");
+    assert_eq!(plan.acme[0].on_demand, OnDemandNames::Off);
+    let plan = resolved(&with("t.example.com", private.clone(), &[]));
+    assert!(plan.acme[0].names.is_empty());
+    assert_eq!(plan.acme[0].on_demand, OnDemandNames::Services);
+    let plan = resolved(&with("t.localhost", AuthorityFlags::default(), &[]));
+    assert!(plan.acme.is_empty());
+    assert_eq!(plan.local_names, ["t.localhost"]);
+    let plan = resolved(&with(
+        "t.example.com",
+        AuthorityFlags::default(),
+        &["/a.pem"],
+    ));
+    assert!(plan.acme.is_empty() && plan.local_names.is_empty());
 }
