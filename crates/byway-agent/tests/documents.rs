@@ -11,8 +11,9 @@ fn read(path: impl AsRef<Path>) -> String {
 
 /// The files with the options.
 fn options() -> String {
-    ["builder.rs", "builder/connections.rs", "builder/sockets.rs"]
-        .map(|file| read(format!("src/agent/{file}")))
+    let files = ["", "/connections", "/http2", "/sockets"];
+    files
+        .map(|file| read(format!("src/agent/builder{file}.rs")))
         .concat()
 }
 

@@ -28,6 +28,7 @@ impl AgentBuilder {
     /// false. An origin that does not speak it fails the request with
     /// [`Error::Connect`](crate::Error::Connect). Requests that go to a forward proxy
     /// in absolute form use HTTP/1.1.
+    #[doc(alias = "h2c")]
     #[doc(alias = "useH2c")]
     #[doc(alias = "http2_only")]
     #[doc(alias = "SetUnencryptedHTTP2")]
