@@ -152,6 +152,28 @@ impl Origin {
         })
     }
 
+    /// Accepts each WebSocket and returns its bytes as they are; answers other requests with "hello".
+    pub fn websockets() -> Self {
+        Self::scripted(|visitor| {
+            while let Some(request) = visitor.request() {
+                let Some(key) = request.field("Sec-WebSocket-Key") else {
+                    visitor.send(ok("hello"));
+                    continue;
+                };
+                visitor.send(format!(
+                    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                     Sec-WebSocket-Accept: {}\r\n\r\n",
+                    crate::http2::accept(key)
+                ));
+                while visitor.fill() {
+                    let bytes = visitor.taken();
+                    visitor.send(bytes);
+                }
+                return;
+            }
+        })
+    }
+
     /// The most common responses: `/bytes/N` and `/chunked/N` send N bytes of the pattern, `/head`
     /// sends the request's head back, `/sum` the length and SHA-256 of its body, anything else a
     /// greeting.

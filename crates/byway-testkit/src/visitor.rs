@@ -4,7 +4,7 @@
 //! Out:   what a `Wire` returns, and responses.
 //! Never: corrects what a test wants to send.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::ops::{Deref, DerefMut};
 
 use socket2::{Domain, Socket, Type};
@@ -34,6 +34,19 @@ impl Visitor {
         socket
             .connect(&address.into())
             .unwrap_or_else(|error| panic!("connecting to {address}: {error}"));
+        Self(Wire::new(socket.into()))
+    }
+
+    /// Connects from this address of this machine.
+    #[track_caller]
+    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket
+            .bind(&SocketAddr::new(source, 0).into())
+            .unwrap_or_else(|error| panic!("binding to {source}: {error}"));
+        socket
+            .connect(&address.into())
+            .unwrap_or_else(|error| panic!("connecting to {address} from {source}: {error}"));
         Self(Wire::new(socket.into()))
     }
 

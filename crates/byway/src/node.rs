@@ -659,6 +659,7 @@ fn context(
     let permits = EnginePermits {
         attempts: Arc::clone(admission.attempts()),
         spill_files: admission.spill_files().clone(),
+        tunnels: admission.tunnels().clone(),
     };
     let registry = Arc::new(ServiceRegistry::new(&plan.state));
     let (held, state) = (Arc::clone(&registry), plan.state.clone());

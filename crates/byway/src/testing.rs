@@ -115,6 +115,7 @@ impl Bench {
             EnginePermits {
                 attempts: Arc::clone(admission.attempts()),
                 spill_files: admission.spill_files().clone(),
+                tunnels: admission.tunnels().clone(),
             },
         );
         let engine = Arc::new(engine.unwrap());

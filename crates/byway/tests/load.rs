@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use byway_testkit::http2::{Http2Visitor, request};
 use byway_testkit::{Launch, Origin, Program, Visitor, eventually};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -321,5 +322,111 @@ fn a_request_that_gets_no_descriptor_for_its_origin_is_a_503_with_retry_after() 
     drop(crowd);
     eventually("the same client is served", || {
         first.get("/").status() == 200
+    });
+}
+
+/// Clients of one address that open as many tunnels as they can over HTTP/2. Returns them, and how
+/// many tunnels are open.
+fn tunnels_over_http2(address: SocketAddr, fields: &[(&str, &str)]) -> (Vec<Http2Visitor>, usize) {
+    let mut clients: Vec<_> = (0..12).map(|_| Http2Visitor::connect(address)).collect();
+    let mut open = 0;
+    for client in &mut clients {
+        let streams: Vec<_> = (0..127).map(|_| client.head(fields, false)).collect();
+        for stream in streams {
+            let answer = client.until(stream, "an answer", |answer| answer.status() != 0);
+            match answer.status() {
+                200 => open += 1,
+                status => {
+                    assert_eq!(status, 503);
+                    let answer = client.response(stream);
+                    assert!(answer.field("retry-after").is_some(), "{answer:?}");
+                    assert!(answer.text().contains("client-share"), "{answer:?}");
+                }
+            }
+        }
+    }
+    (clients, open)
+}
+
+#[test]
+fn tunnels_on_streams_of_http_2_took_all_descriptors_of_an_egress() {
+    let _alone = ALONE.lock();
+    raise_descriptors();
+    let origin = Origin::echo();
+    let any = "\"127.0.0.1:0\"";
+    let config = format!(
+        "metrics.listen = {any}\n[[proxy]]\nlisten = {any}\n\
+         [[proxy.rule]]\naction = \"allow\"\ncidr = \"127.0.0.0/8\"\n"
+    );
+    let program = Launch::configured(BYWAY, &config)
+        .with_descriptors(1024)
+        .start();
+    let metrics = program.address_of("metrics");
+    let egress = program.addresses();
+    let egress = *egress
+        .iter()
+        .find(|address| **address != metrics)
+        .expect("the egress");
+    let to = origin.address().to_string();
+    let connect = [(":method", "CONNECT"), (":authority", &*to)];
+    let (clients, open) = tunnels_over_http2(egress, &connect);
+    assert!((64..256).contains(&open), "{open} tunnels of one address");
+    // Other connections, other addresses, and the metrics.
+    for number in 0..20 {
+        tunnel(number, egress, origin.address())
+            .send("hello")
+            .expect("hello");
+        assert_eq!(Visitor::connect(metrics).get("/metrics").status(), 200);
+    }
+    let wire = Visitor::connect_from("127.0.0.2".parse().unwrap(), egress);
+    let mut other = Http2Visitor::with_settings(wire, &[]);
+    let streams: Vec<_> = (0..30).map(|_| other.head(&connect, false)).collect();
+    for stream in streams {
+        let answer = other.until(stream, "an answer", |answer| answer.status() != 0);
+        assert_eq!(answer.status(), 200, "{answer:?}");
+    }
+    let files = program.open_files().len();
+    assert!(files < 512, "{files} descriptors for {open} + 30 tunnels");
+    let log = program.stderr();
+    assert!(!log.contains("cannot accept"), "{log}");
+    drop((clients, other));
+    origin.wait_for_ended(open + 20 + 30);
+    let (_clients, again) = tunnels_over_http2(egress, &connect);
+    assert!(again > 64, "{again} permits came back");
+}
+
+#[test]
+fn websockets_on_streams_of_http_2_took_all_descriptors_of_an_edge() {
+    let _alone = ALONE.lock();
+    raise_descriptors();
+    let origin = Origin::websockets();
+    let any = "\"127.0.0.1:0\"";
+    let config = format!(
+        "metrics.listen = {any}\n[[edge]]\nlisten = {any}\n[[edge.route]]\nto = \"{}\"\n",
+        origin.address()
+    );
+    let program = Launch::configured(BYWAY, &config)
+        .with_descriptors(1024)
+        .start();
+    let metrics = program.address_of("metrics");
+    let edge = program.addresses();
+    let edge = *edge
+        .iter()
+        .find(|address| **address != metrics)
+        .expect("the edge");
+    let mut fields = request("CONNECT", "/chat");
+    fields.insert(1, (":protocol", "websocket"));
+    fields.push(("sec-websocket-version", "13"));
+    let (clients, open) = tunnels_over_http2(edge, &fields);
+    assert!((64..256).contains(&open), "{open} tunnels of one address");
+    for _ in 0..20 {
+        assert_eq!(Visitor::connect(edge).get("/").status(), 200);
+        assert_eq!(Visitor::connect(metrics).get("/metrics").status(), 200);
+    }
+    let log = program.stderr();
+    assert!(!log.contains("cannot accept"), "{log}");
+    drop(clients);
+    eventually("the permits came back", || {
+        tunnels_over_http2(edge, &fields).1 > 64
     });
 }

@@ -31,9 +31,8 @@ use super::upstream::Upstream;
 use super::websocket;
 use crate::fault::{Fault, Reason, Who, malformed};
 use crate::observe::timing::Phase;
-use crate::outbound::pooled::Destination;
+use crate::outbound::pooled::{Destination, UpgradeHold};
 use crate::outbound::tunnel::Tunnel;
-use crate::outbound::upgrades::UpgradeSlot;
 
 /// One try on one connection.
 pub(super) struct Attempt<'a> {
@@ -80,7 +79,7 @@ impl<'a> Attempt<'a> {
         timer: &mut LazyTimer,
         record: &mut RequestRecord,
     ) -> Result<Next, AttemptFailure> {
-        let Destination { authority, slot } = destination;
+        let Destination { authority, upgrade } = destination;
         upstream.write_head(self.exchange.request.framing(), |out| {
             self.exchange.write_request(out, authority.as_deref())
         })?;
@@ -108,7 +107,7 @@ impl<'a> Attempt<'a> {
                 return Err(Fault::new(Who::Upstream, Reason::UpgradeIgnored, detail).into());
             }
             match status {
-                101 => return self.switch(upstream, slot, downstream),
+                101 => return self.switch(upstream, upgrade, downstream),
                 200.. => return self.finish(upstream, downstream, timer, record).await,
                 _ => {}
             }
@@ -339,7 +338,7 @@ impl<'a> Attempt<'a> {
     fn switch(
         &self,
         upstream: Upstream,
-        slot: Option<UpgradeSlot>,
+        upgrade: Option<Box<UpgradeHold>>,
         downstream: &mut Downstream<'_>,
     ) -> Result<Next, AttemptFailure> {
         let response = upstream.response();
@@ -368,10 +367,12 @@ impl<'a> Attempt<'a> {
             })
             .map_err(|error| self.malformed_response(&error))?;
         let (stream, early) = upstream.into_tunnel();
+        let (slot, permit) = upgrade.map_or((None, None), |held| (Some(held.slot), held.permit));
         let allowed = self.exchange.allowed.clone();
         Ok(Next::Tunnel(Box::new(Tunnel {
             early,
             slot,
+            permit,
             ..Tunnel::opened(stream, allowed, "UPGRADE")
         })))
     }

@@ -231,7 +231,7 @@ pub fn take_upstream() -> Option<(Upstream, Destination)> {
     let stream = UPSTREAMS.with_borrow_mut(VecDeque::pop_front)?;
     let destination = Destination {
         authority: Some("upstream".into()),
-        slot: None,
+        upgrade: None,
     };
     Some((Upstream::Double(stream), destination))
 }

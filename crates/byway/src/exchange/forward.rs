@@ -175,6 +175,7 @@ impl ExchangeRequest<'_> {
         let want = Want {
             fresh: selection.fresh,
             upgrade: self.upgrade().is_some(),
+            on_stream: self.request.version().has_streams(),
             client: self.client,
         };
         #[cfg(test)]

@@ -156,8 +156,8 @@ reasons! {
         /// names get no answer
         Lookups = "lookups",
         /// this process may open no more files and sockets (accepted connections stop below that,
-        /// so something else took them), or the kernel could not report whether a target is this
-        /// machine
+        /// so something else took them), or those for tunnels on streams of HTTP/2 and HTTP/3 are in
+        /// use, or the kernel could not report whether a target is this machine
         Descriptors = "descriptors",
     }
     [Us: 503 GeneralFailure Busy "proxy_internal_error" INTERNAL_ERROR] {
@@ -169,7 +169,8 @@ reasons! {
         /// connections to it, one of which waited for bytes of its request body (also before a `100
         /// Continue`) or for the client to read a response; or the queue was full, and this client
         /// had more of its slots than another one that needed one; or the same for the slots of
-        /// visitors that wait for an agent (`link.parked`)
+        /// visitors that wait for an agent (`link.parked`); or the client has its share of the
+        /// descriptors for tunnels on streams of HTTP/2 and HTTP/3
         ClientShare = "client-share",
     }
     [Link: 503 GeneralFailure Busy "connection_limit_reached" INTERNAL_ERROR] {

@@ -19,6 +19,7 @@ use super::pending_links::{FEWEST_PENDING_LINKS, PENDING_LINKS, PendingLinks};
 use super::quota::{Excess, Quota};
 use crate::config::{Role, RoleKind};
 use crate::os::descriptors::{self, CARRIED, DIALLING, Shares};
+use crate::outbound::tunnel_permits::TunnelPermits;
 
 /// Connections that all metrics listeners may have open together. They are part of the reserve.
 const METRICS: usize = 16;
@@ -29,6 +30,8 @@ const METRICS: usize = 16;
 pub struct Admission {
     /// One permit for each descriptor.
     visitors: Quota,
+    /// Of these, those of tunnels on streams.
+    tunnels: TunnelPermits,
     links: LinkPermits,
     pending_links: PendingLinks,
     metrics: Quota,
@@ -95,8 +98,10 @@ impl Admission {
     /// What `shares` allow in addition to a pool of `pooled` connections.
     pub fn new(shares: &Shares, pooled: usize) -> Self {
         let counts = Counts::of(shares, pooled);
+        let visitors = Quota::new(counts.visitors);
         Self {
-            visitors: Quota::new(counts.visitors),
+            tunnels: TunnelPermits::new(Arc::clone(visitors.permits()), counts.visitors),
+            visitors,
             links: LinkPermits::new(counts.members),
             pending_links: PendingLinks::new(counts.pending_links),
             metrics: Quota::new(METRICS),
@@ -116,6 +121,7 @@ impl Admission {
         self.public.store(counts.public, Relaxed);
         self.links.set(counts.members);
         self.dialled.set(counts.dialled);
+        self.tunnels.set(counts.visitors);
         self.spill_files.set(counts.spill_files);
         let changed = [
             self.visitors.set(counts.visitors),
@@ -137,6 +143,11 @@ impl Admission {
     /// For streams of links that this node dials.
     pub const fn dialled(&self) -> &DialPermits {
         &self.dialled
+    }
+
+    /// For tunnels on streams of HTTP/2 and HTTP/3.
+    pub const fn tunnels(&self) -> &TunnelPermits {
+        &self.tunnels
     }
 
     /// For spill files, shared between users as the disk is.
@@ -348,6 +359,18 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn tunnels_on_streams_have_half_of_the_descriptors_of_clients_after_a_reload_too() {
+        let admission = Admission::new(&shares(EDGE), shares(EDGE).pooled);
+        let halves = || (free(&admission)[0] / 2, admission.tunnels().left());
+        let (half, tunnels) = halves();
+        assert_eq!(half, tunnels);
+        assert!(tunnels >= 100, "{tunnels}");
+        assert!(admission.apply(&shares(ALL)).is_empty());
+        let (fewer, tunnels) = halves();
+        assert!(fewer < half && fewer == tunnels, "{fewer} {tunnels}");
     }
 
     #[test]

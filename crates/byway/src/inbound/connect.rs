@@ -75,6 +75,11 @@ pub async fn open(
             "CONNECT has no body: Content-Length and Transfer-Encoding are refused with it";
         return Err(Fault::new(Who::Downstream, Reason::ConnectWithBody, detail));
     }
+    // Its connection has one descriptor for all its streams.
+    let permit = match request.version().has_streams() {
+        true => outbound::tunnel_permit(engine, allowed)?,
+        false => None,
+    };
     let dialled = unless_gone(
         |cx| downstream.poll_broken(cx),
         pin!(outbound::open(engine, allowed)),
@@ -83,5 +88,5 @@ pub async fn open(
     answer::queue_connected(downstream);
     let protocol = version_text(request.version());
     let tunnel = Tunnel::opened(dialled.stream, allowed.clone(), protocol).used_by(user);
-    Ok(Box::new(tunnel))
+    Ok(Box::new(Tunnel { permit, ..tunnel }))
 }

@@ -59,19 +59,24 @@ pub async fn relay(
     };
     let options = relay_options(context.engine(), &tunnel.allowed, frontend);
     let relay = byway_relay::relay(downstream, tunnel.upstream, &options, early);
-    match tunnel.slot {
-        None => tunnel_log.ended(&relay.await),
-        Some(slot) => match until_recalled(relay, slot).await {
-            Ok(end) => tunnel_log.ended(&end),
-            Err(bytes) => tunnel_log.shed(bytes),
-        },
+    let (mut slot, permit) = (tunnel.slot, tunnel.permit);
+    let ended = match &mut slot {
+        None => Ok(relay.await),
+        Some(slot) => until_recalled(relay, slot).await,
+    };
+    // Both streams are closed. In this order, as the next owner of the slot needs a permit, too.
+    drop(permit);
+    drop(slot);
+    match ended {
+        Ok(end) => tunnel_log.ended(&end),
+        Err(bytes) => tunnel_log.shed(bytes),
     }
 }
 
 /// Runs an upgraded relay until it ends, or until the pool recalls its slot for another client:
 /// this client has more than its share, and of its relays this one has been silent for longest.
 /// Then it is dropped, and the error has the bytes that it had delivered.
-async fn until_recalled(mut relay: Relay, mut slot: UpgradeSlot) -> Result<End, RelayedBytes> {
+async fn until_recalled(mut relay: Relay, slot: &mut UpgradeSlot) -> Result<End, RelayedBytes> {
     poll_fn(|cx| {
         if let Poll::Ready(end) = Pin::new(&mut relay).poll(cx) {
             return Poll::Ready(Ok(end));

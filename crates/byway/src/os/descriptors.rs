@@ -63,7 +63,8 @@ pub const CARRIED: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shares {
     /// Descriptors of accepted connections and of what is dialled for them outside of the pool,
-    /// links excluded: each connection takes [`DIALLING`] or [`CARRIED`] of them.
+    /// links excluded: each connection takes [`DIALLING`] or [`CARRIED`] of them. A tunnel on a
+    /// stream of HTTP/2 or HTTP/3 takes one more; such tunnels have at most half of all.
     pub visitors: usize,
     /// Connections that one listener may have accepted.
     pub accepted: usize,
@@ -161,12 +162,14 @@ impl Shares {
             }
             _ => {
                 let pooled = needs.pooled.min(third.max(left.saturating_sub(wanted)));
-                (wanted.min(left - pooled), pooled, DIALLING)
+                // Tunnels on streams may use what accepted connections do not.
+                (left - pooled, pooled, DIALLING)
             }
         };
         let each = each as usize;
         let visitors = visitors.max(each);
-        let accepted = visitors / each;
+        let most = needs.accepted.saturating_add(needs.carried);
+        let accepted = (visitors / each).min(most.max(1));
         Self {
             visitors,
             accepted,
@@ -407,6 +410,19 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn descriptors_that_few_accepted_connections_leave_are_for_tunnels_on_streams() {
+        let few = Needs {
+            accepted: 64,
+            pooled: 64,
+            ..EDGE
+        };
+        let shares = Shares::of(Some(20_000), few);
+        assert_eq!((shares.accepted, shares.pooled), (64, 64));
+        assert!(shares.visitors > 12_000, "{shares:?}");
+        assert!(taken(few, shares) + reserve(20_000, few) <= 20_000);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::link_table::LinkTable;
 use super::pooled::PoolKey;
 use super::route_states::RouteStates;
 use super::spill_log;
+use super::tunnel_permits::TunnelPermits;
 use super::upgrades::Upgrades;
 use super::upstream_conn::UpstreamConn;
 use super::upstream_tls::UpstreamTls;
@@ -41,6 +42,8 @@ pub struct Engine {
     pub pool: Pool<PoolKey, UpstreamConn>,
     /// How many upgraded connections each upstream has.
     pub upgrades: Upgrades,
+    /// The descriptors of tunnels on streams of HTTP/2 and HTTP/3.
+    pub tunnel_permits: TunnelPermits,
     /// The TLS client of all upstreams.
     pub upstream_tls: UpstreamTls,
     /// The state of routes that outlives a reload.
@@ -59,6 +62,8 @@ pub struct EnginePermits {
     pub attempts: Arc<Semaphore>,
     /// For spill files.
     pub spill_files: FairPermits<ClientId>,
+    /// For tunnels on streams of HTTP/2 and HTTP/3.
+    pub tunnels: TunnelPermits,
 }
 
 /// Why there is no engine.
@@ -99,6 +104,7 @@ impl Engine {
             dialler: ArcSwap::from_pointee(dialler),
             pool: Pool::sharded(pool_limits(&plan), shards)?,
             upgrades: Upgrades::new(&plan.pool, shards)?,
+            tunnel_permits: permits.tunnels,
             upstream_tls: UpstreamTls::default(),
             route_states: RouteStates::new(&plan),
             link_table,

@@ -16,6 +16,7 @@ pub mod retry_budget;
 pub mod route_states;
 mod spill_log;
 pub mod tunnel;
+pub mod tunnel_permits;
 pub mod upgrades;
 pub mod upstream_conn;
 pub mod upstream_tls;
@@ -26,6 +27,7 @@ use byway_pool::Client;
 
 pub use self::engine::Engine;
 use self::link_table::Carries;
+use self::tunnel_permits::TunnelPermit;
 use crate::fault::{Fault, Reason, Who};
 use crate::route::{Allowed, Outbound};
 
@@ -44,7 +46,19 @@ pub async fn open(engine: &Engine, allowed: &Allowed) -> Result<Dialled, Fault> 
     Box::pin(busy::open_tunnel(engine, allowed, client)).await
 }
 
-/// The same, once: without waiting for a far side that is busy.
+/// The permit that a tunnel to what `allowed` permits needs, if it is on a stream beside others: see
+/// [`tunnel_permits::TunnelPermits::take`].
+///
+/// # Errors
+/// 503 if there is none.
+pub fn tunnel_permit(
+    engine: &Engine,
+    allowed: &Allowed,
+) -> Result<Option<Box<TunnelPermit>>, Fault> {
+    engine.tunnel_permits.take(allowed, client(allowed))
+}
+
+/// The same as [`open`], once: without waiting for a far side that is busy.
 async fn open_once(engine: &Engine, allowed: &Allowed, client: Client) -> Result<Dialled, Fault> {
     match allowed.outbound() {
         Outbound::Direct(target) => Box::pin(direct::open(engine, target, allowed)).await,

@@ -14,6 +14,7 @@ use byway_pool::{AcquireError, Acquired, Client, Lease, OpenPermit, Pool};
 use super::balance::Walk;
 use super::busy::{self, BusyWait};
 use super::link_table::Carries;
+use super::tunnel_permits::TunnelPermit;
 use super::upgrades::UpgradeSlot;
 use super::upstream_conn::UpstreamConn;
 use super::{Engine, direct, link};
@@ -68,7 +69,15 @@ pub struct Destination {
     /// The upstream's authority; for an exposed service the Host that its agent requests, if any.
     pub authority: Option<Arc<str>>,
     /// For a request with an upgrade.
-    pub slot: Option<UpgradeSlot>,
+    pub upgrade: Option<Box<UpgradeHold>>,
+}
+
+/// What an upgraded connection holds. Boxed where it is kept: most requests have none.
+pub struct UpgradeHold {
+    /// Counts against the upgraded connections of its origin.
+    pub slot: UpgradeSlot,
+    /// Its descriptor, if the request is on a stream beside others.
+    pub permit: Option<Box<TunnelPermit>>,
 }
 
 /// What is required of a connection.
@@ -78,6 +87,8 @@ pub struct Want {
     pub fresh: Freshness,
     /// Whether it may be upgraded, which requires a slot before the request is sent.
     pub upgrade: bool,
+    /// Whether the request is on a stream beside others: then an upgrade takes a permit, too.
+    pub on_stream: bool,
     /// The client that it is for, where clients share the upstream.
     pub client: Client,
 }
@@ -120,7 +131,11 @@ pub async fn lease(
         let dialled = open_upstream(engine, upstream, allowed).await?;
         Ok(permit.install(UpstreamConn::new(dialled.stream)))
     };
-    let (lease, slot) = lease_from(engine, pool, &origin, want, timing, |permit| {
+    let upgrade = match want.upgrade {
+        true => Some(Box::pin(before_upgrade(engine, &origin, allowed, want)).await?),
+        false => None,
+    };
+    let lease = lease_from(engine, pool, &origin, want, timing, |permit| {
         Box::pin(open(permit))
     })
     .await?;
@@ -128,7 +143,7 @@ pub async fn lease(
         lease,
         destination: Destination {
             authority: Some(Arc::clone(&upstream.authority)),
-            slot,
+            upgrade,
         },
     })
 }
@@ -220,14 +235,18 @@ pub async fn lease_single(
             }
         }
     };
-    let (lease, slot) = lease_from(engine, pool, origin, want, timing, |permit| {
+    let upgrade = match want.upgrade {
+        true => Some(Box::pin(before_upgrade(engine, origin, allowed, want)).await?),
+        false => None,
+    };
+    let lease = lease_from(engine, pool, origin, want, timing, |permit| {
         Box::pin(open(permit))
     })
     .await?;
     let authority = lease.host.clone().or(authority);
     Ok(Borrowed {
         lease,
-        destination: Destination { authority, slot },
+        destination: Destination { authority, upgrade },
     })
 }
 
@@ -239,6 +258,23 @@ type PoolPermit = OpenPermit<PoolKey, UpstreamConn>;
 type Dialling<'a> =
     Pin<Box<dyn Future<Output = Result<Lease<PoolKey, UpstreamConn>, Fault>> + Send + 'a>>;
 
+/// What a request with an upgrade takes before its connection: once upgraded, that leaves the pool
+/// and no longer counts there.
+async fn before_upgrade(
+    engine: &Engine,
+    origin: &PoolKey,
+    allowed: &Allowed,
+    want: Want,
+) -> Result<Box<UpgradeHold>, Fault> {
+    let slot = engine.upgrades.slot(origin, want.client).await?;
+    // Second, as it does not wait: the slot may be that of a tunnel that has just returned its own.
+    let permit = match want.on_stream {
+        true => engine.tunnel_permits.take(allowed, want.client)?,
+        false => None,
+    };
+    Ok(Box::new(UpgradeHold { slot, permit }))
+}
+
 async fn lease_from<'a>(
     engine: &Engine,
     pool: &Pool<PoolKey, UpstreamConn>,
@@ -246,11 +282,7 @@ async fn lease_from<'a>(
     want: Want,
     timing: &mut Timing,
     open: impl FnOnce(PoolPermit) -> Dialling<'a>,
-) -> Result<(Lease<PoolKey, UpstreamConn>, Option<UpgradeSlot>), Fault> {
-    let slot = match want.upgrade {
-        true => Some(Box::pin(engine.upgrades.slot(origin, want.client)).await?),
-        false => None,
-    };
+) -> Result<Lease<PoolKey, UpstreamConn>, Fault> {
     let acquired = match want.fresh {
         Freshness::Any => pool.acquire_for(origin, want.client).await,
         Freshness::New => pool.acquire_fresh_for(origin, want.client).await,
@@ -267,7 +299,7 @@ async fn lease_from<'a>(
     if lease.reused() {
         lease.is_used_again(want.client.number());
     }
-    Ok((lease, slot))
+    Ok(lease)
 }
 
 async fn open_upstream(

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use byway_dial::Stream;
 
+use super::tunnel_permits::TunnelPermit;
 use super::upgrades::UpgradeSlot;
 use crate::route::Allowed;
 
@@ -25,6 +26,8 @@ pub struct Tunnel {
     pub protocol: &'static str,
     /// Counts against the upstream's limit of upgraded connections until the relay has ended.
     pub slot: Option<UpgradeSlot>,
+    /// The descriptor of `upstream`, if the tunnel is on a stream beside others.
+    pub permit: Option<Box<TunnelPermit>>,
 }
 
 impl Tunnel {
@@ -37,6 +40,7 @@ impl Tunnel {
             user: None,
             protocol,
             slot: None,
+            permit: None,
         }
     }
 

@@ -121,7 +121,8 @@ impl Upgrades {
     }
 }
 
-/// Tunnels to all upstreams together are bounded by the accepted connections.
+/// Tunnels to all upstreams together are bounded by the accepted connections, and those on streams by
+/// `TunnelPermits`.
 const MOST_OF_ALL: usize = 1 << 30;
 
 #[cfg(test)]

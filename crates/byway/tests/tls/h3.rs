@@ -238,23 +238,7 @@ fn malformed_requests_are_reset_and_heads_over_the_limit_get_431() {
 #[test]
 fn a_web_socket_is_a_tunnel_beside_other_streams() {
     let site = Site::new();
-    let origin = Origin::scripted(|visitor| {
-        while let Some(request) = visitor.request() {
-            let Some(key) = request.field("Sec-WebSocket-Key") else {
-                visitor.send(byway_testkit::origin::ok("hello"));
-                continue;
-            };
-            visitor.send(format!(
-                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-                 Sec-WebSocket-Accept: {}\r\n\r\n",
-                byway_testkit::http2::accept(key)
-            ));
-            while let Some(bytes) = visitor.try_exactly(1) {
-                visitor.send(bytes);
-            }
-            return;
-        }
-    });
+    let origin = Origin::websockets();
     let program = site.edge(&origin, "");
     let visitor = visited(&site, &program);
     let more = [(":protocol", "websocket"), ("sec-websocket-version", "13")];

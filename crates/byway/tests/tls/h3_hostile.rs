@@ -5,9 +5,10 @@ use std::future::Future;
 use std::net::UdpSocket;
 
 use byway_testkit::http3::{Http3Visitor, frame, headers, kind, prefixed, varint};
-use byway_testkit::{Gate, Origin, Program};
+use byway_testkit::{Gate, Launch, Origin, Program};
 use quinn::VarInt;
 
+use super::BYWAY;
 use super::h3::until_offered;
 use super::site::{Site, metric};
 
@@ -146,7 +147,7 @@ fn streams_beyond_the_limit_wait_until_another_has_ended() {
     site.issue("a", &[HOST, "127.0.0.1"]);
     let limits = "[limits]\nstreams_per_connection = 4\n".to_owned();
     let config = limits + &site.config(&origin, &["a.pem"], "");
-    let program = Program::configured(super::BYWAY, &config);
+    let program = Program::configured(BYWAY, &config);
     until_offered(&site, &program);
     let before = origin.requests().len();
     let visitor = attacker(&site, &program);
@@ -323,7 +324,7 @@ fn many_handshakes_without_a_proof_of_their_address_cause_retries_and_others_are
     site.issue("a", &[HOST, "127.0.0.1"]);
     let config =
         "[metrics]\nlisten = \"127.0.0.1:0\"\n".to_owned() + &site.config(&origin, &["a.pem"], "");
-    let program = Program::configured(super::BYWAY, &config);
+    let program = Program::configured(BYWAY, &config);
     let to = program.addresses()[0];
     super::h3::until_offered_at(&site, to);
     // First packets, whose senders do not answer: with a whole ClientHello each.
@@ -360,4 +361,44 @@ fn first_packets(site: &Site, count: usize) -> Vec<Vec<u8>> {
         drop(connecting);
     }
     packets
+}
+
+#[test]
+fn websockets_on_streams_of_http_3_leave_descriptors_to_other_clients() {
+    let (site, origin) = (Site::new(), Origin::websockets());
+    site.issue("a", &[HOST, "127.0.0.1"]);
+    let config = site.config(&origin, &["a.pem"], "");
+    let program = Launch::configured(BYWAY, &config)
+        .with_descriptors(256)
+        .start();
+    until_offered(&site, &program);
+    let visitor = attacker(&site, &program);
+    let fields = headers(&[
+        (":method", "CONNECT"),
+        (":scheme", "https"),
+        (":authority", HOST),
+        (":path", "/chat"),
+        (":protocol", "websocket"),
+        ("sec-websocket-version", "13"),
+    ]);
+    let mut held = Vec::new();
+    for _ in 0..100 {
+        let mut exchange = visitor.open("CONNECT", &fields, false);
+        visitor.until(&mut exchange, |response| response.status() != 0);
+        if exchange.response.status() == 200 {
+            held.push(exchange);
+            continue;
+        }
+        assert_eq!(exchange.response.status(), 503);
+        let status = exchange.response.field("proxy-status");
+        assert!(status.is_some_and(|status| status.contains("client-share")));
+    }
+    assert!((10..60).contains(&held.len()), "{} tunnels", held.len());
+    for _ in 0..10 {
+        let answer = site.client().get(program.address(), HOST, "/").unwrap();
+        assert!(answer.contains("hello"), "{answer}");
+        assert_eq!(attacker(&site, &program).get(HOST, "/").text(), "hello");
+    }
+    let log = program.stderr();
+    assert!(!log.contains("cannot accept"), "{log}");
 }
