@@ -11,7 +11,7 @@ use crate::step;
 const TOOLS: &[(&str, &str)] = &[
     ("curl", "curl"),
     ("nginx", "nginx-light"),
-    ("python3", "python3"),
+    ("python3", "python3-venv"),
     ("node", "nodejs"),
     ("h2load", "nghttp2-client"),
     ("bash", "bash"),
@@ -38,6 +38,9 @@ const GO_TOOLS: [(&str, &str); 2] = [
 /// Installs the programs that are missing.
 pub(crate) fn install() -> anyhow::Result<()> {
     install_missing(TOOLS)?;
+    if let Err(error) = grpcio() {
+        eprintln!("grpcio is missing, the test of gRPC will be skipped: {error:#}");
+    }
     if !is_there("go") {
         eprintln!("Go is missing: the tests against an ACME authority will be skipped");
         return Ok(());
@@ -46,6 +49,22 @@ pub(crate) fn install() -> anyhow::Result<()> {
         from_go(package, version)?;
     }
     Ok(())
+}
+
+/// The gRPC of Python, in this version.
+const GRPCIO: &str = "grpcio==1.85.3";
+
+/// Installs it in `target/tools/python`, unless it is there.
+fn grpcio() -> anyhow::Result<()> {
+    let folder = step::root().join("target/tools/python");
+    let python = folder.join("bin/python");
+    let found = Command::new(&python).args(["-c", "import grpc"]).output();
+    if found.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    let environment = ["-m", "venv"];
+    step::run(Command::new("python3").args(environment).arg(&folder))?;
+    step::run(Command::new(&python).args(["-m", "pip", "install", "-q", GRPCIO]))
 }
 
 /// Installs a Go program in this version in `target/tools`, unless it is there.

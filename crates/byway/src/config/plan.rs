@@ -19,8 +19,8 @@ use super::host_pattern::HostPattern;
 use super::link_plan::{JoinPlan, LinkPlan, Serves};
 use super::login::UserPlan;
 use super::section::{
-    DialPlan, DrainPlan, EdgeSettings, EgressSettings, LimitsPlan, LinkSettings, LogPlan, PoolPlan,
-    RetryPlan, RouteSettings, SpillPlan,
+    DialPlan, DrainPlan, EdgeSettings, EgressSettings, Http2Mode, LimitsPlan, LinkSettings,
+    LogPlan, PoolPlan, RetryPlan, RouteSettings, SpillPlan,
 };
 use super::tls_plan::{TlsPlan, UpstreamTlsPlan};
 use crate::os::descriptors::Shares;
@@ -426,6 +426,8 @@ pub struct UpstreamPlan {
     pub tls: bool,
     /// How, where it differs from the usual.
     pub options: Option<Arc<UpstreamTlsPlan>>,
+    /// Whether HTTP/2 is spoken. Never [`Http2Mode::Auto`] without TLS.
+    pub http2: Http2Mode,
     /// What to dial.
     pub target: Target,
     /// For the Host field: without the port if it is the scheme's own; `localhost` for a Unix

@@ -69,6 +69,9 @@ fn shape(shape: &Shape) -> Value {
         Shape::Period(_) => json!({ "type": "string", "pattern": UnitKind::Period.pattern() }),
         Shape::Rate => json!({ "type": "string", "pattern": UnitKind::Rate.pattern() }),
         Shape::Truth => json!({ "type": "boolean" }),
+        Shape::TruthOr(words) => {
+            json!({ "anyOf": [{ "type": "boolean" }, { "enum": words }] })
+        }
         Shape::Words(words) => json!({ "enum": words }),
         Shape::OrNone(value) => json!({ "anyOf": [{ "const": "none" }, self::shape(value)] }),
         Shape::Text(_) => json!({ "type": "string" }),

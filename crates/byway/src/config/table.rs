@@ -116,6 +116,21 @@ impl<'t, 'i> TableReader<'t, 'i> {
         }
     }
 
+    /// A string, or `true` or `false`, which are read as those words.
+    pub(super) fn text_or_truth(
+        &mut self,
+        key: &'static str,
+        example: Example<'_>,
+    ) -> Option<Text> {
+        let value = self.value(key)?;
+        let text = match value.get_ref() {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Boolean(truth) => truth.to_string(),
+            _ => return self.mismatch(key, value, "true, false or a string", example),
+        };
+        Some(At::new(text, value.span()))
+    }
+
     /// A list of strings, or one string. The place of the whole is kept, for errors about an empty
     /// list.
     pub(super) fn texts(

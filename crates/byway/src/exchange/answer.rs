@@ -10,7 +10,7 @@ use byway_head::{Framed, HeadOut, Malformed, reason_phrase};
 
 use super::downstream::Downstream;
 use super::head::{PSEUDONYM, write_hsts};
-use super::{date, max_forwards};
+use super::{date, grpc, max_forwards};
 use crate::fault::{Fault, Reason};
 
 /// How a response is generated.
@@ -25,6 +25,8 @@ pub struct ResponseOptions<'a> {
     pub head_only: bool,
     /// For how long browsers have to use HTTPS; 0 where that is not said.
     pub hsts_seconds: u32,
+    /// Whether the request is one of gRPC, whose client reads the status of its call from trailers.
+    pub is_grpc: bool,
 }
 
 /// What is answered.
@@ -64,6 +66,9 @@ pub fn queue(
     answer: &Answer<'_>,
     options: &ResponseOptions<'_>,
 ) -> u64 {
+    if let (Answer::Fault(fault), true) = (answer, options.is_grpc) {
+        return grpc::queue(downstream, fault, options);
+    }
     let body = answer.body(options);
     let framed = Framed::Length(body.len() as u64);
     // Names are constants, and the values are printable by construction.
@@ -192,7 +197,7 @@ fn write_fault(
     Ok(())
 }
 
-fn proxy_status(fault: &Fault, in_detail: bool) -> String {
+pub(super) fn proxy_status(fault: &Fault, in_detail: bool) -> String {
     let error = fault.answer().proxy_status;
     match in_detail {
         true => format!(
@@ -240,6 +245,7 @@ mod tests {
             close: true,
             head_only,
             hsts_seconds: 0,
+            is_grpc: false,
         };
         let mut conn = Conn::new(byway_testkit::pipe::pair().0.into_stream());
         let mut downstream = Downstream::h1(&mut conn, Framed::None, &Limits::default());

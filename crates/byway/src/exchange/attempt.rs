@@ -87,7 +87,12 @@ impl<'a> Attempt<'a> {
             .start_over(self.upload)
             .map_err(|error| malformed(Who::Downstream, &error))?;
         loop {
-            self.response_head(downstream, &mut upstream, timer).await?;
+            if let Err(mut failure) = self.response_head(downstream, &mut upstream, timer).await {
+                if failure.outcome == Outcome::Unsent {
+                    failure.refused = upstream.refused();
+                }
+                return Err(failure);
+            }
             record.up = self.upload.moved();
             let status = upstream.response().status();
             if self.tries_another_upstream(status, tries, record) {
@@ -127,6 +132,7 @@ impl<'a> Attempt<'a> {
             let failed = Failed {
                 outcome: Outcome::SentNoByteBack,
                 reused: self.reused,
+                refused: false,
                 gave_up: false,
                 repeatable: is_repeatable(&self.exchange.request),
                 body_kept: self.upload.can_start_over(),

@@ -32,7 +32,7 @@ macro_rules! by_version {
     };
 }
 
-/// The same for an upstream, which speaks HTTP/1.
+/// The same for an upstream, of which every other version has the method.
 macro_rules! by_upstream_version {
     ($self:ident.$method:ident($($argument:expr),*)) => {
         by_upstream_version!($self.$method($($argument),*), h1 => h1.$method($($argument),*))
@@ -40,6 +40,7 @@ macro_rules! by_upstream_version {
     ($self:ident.$method:ident($($argument:expr),*), $h1:pat => $in_h1:expr) => {
         match $self {
             Self::H1($h1) => $in_h1,
+            Self::H2(h2) => h2.$method($($argument),*),
             #[cfg(test)]
             Self::Double(stream) => stream.$method($($argument),*),
         }

@@ -4,26 +4,26 @@
 
 use std::sync::Arc;
 
-use byway_head::{Framed, HeadOut, Request};
+use byway_head::{Framed, Request};
 use byway_http::filter::MakeFilter;
-use byway_pool::{Client, Pool};
+use byway_pool::Client;
 use byway_ws::handshake::ClientHandshake;
 use tokio::time::Instant;
 
 use super::body::BodyTransfer;
 use super::head::{self, RequestRules};
+use super::head_out::Head;
 use super::retry::{Failed, Tries, is_repeatable, kept_bytes};
 use super::websocket;
-use crate::config::{HostMode, LimitsPlan};
+use crate::config::{HostMode, Http2Mode, LimitsPlan};
 use crate::fault::{Fault, Who, malformed};
 use crate::observe::counters::Counters;
 use crate::observe::request_report::Reports;
 use crate::observe::timing::Timing;
 use crate::outbound::Engine;
-use crate::outbound::pooled::{Freshness, PoolKey};
+use crate::outbound::pooled::{Freshness, PoolKey, UpstreamPool};
 use crate::outbound::retry_budget::RetryBudget;
 use crate::outbound::route_states::RouteState;
-use crate::outbound::upstream_conn::UpstreamConn;
 use crate::route::{Allowed, Outbound};
 use crate::runtime::scope::Scope;
 
@@ -32,7 +32,7 @@ pub struct ExchangeRequest<'a> {
     /// What opens and keeps connections.
     pub engine: &'a Engine,
     /// HTTP connections to upstreams, this worker's part of them.
-    pub pool: &'a Pool<PoolKey, UpstreamConn>,
+    pub pool: &'a UpstreamPool,
     /// The head.
     pub request: Request<'a>,
     /// The client that sent it, where clients share an upstream.
@@ -105,7 +105,9 @@ impl ExchangeRequest<'_> {
     }
 
     pub(super) fn upload(&self) -> BodyTransfer {
-        let kept = kept_bytes(&self.request, &self.allowed.plan().retry);
+        let route = self.allowed.outbound().route();
+        let may_be_refused = route.is_some_and(|route| route.settings.h2 != Http2Mode::Never);
+        let kept = kept_bytes(&self.request, &self.allowed.plan().retry, may_be_refused);
         BodyTransfer::new(self.max_body)
             .without_aliases(self.forwarded.is_some())
             .keeping(kept)
@@ -181,7 +183,7 @@ impl ExchangeRequest<'_> {
 
     pub(super) fn write_request(
         &self,
-        out: &mut impl HeadOut,
+        out: &mut Head<'_>,
         authority: Option<&str>,
     ) -> Result<(), Fault> {
         let own_host = match self.allowed.outbound() {
@@ -201,6 +203,7 @@ impl ExchangeRequest<'_> {
             host: host.unwrap_or_default(),
             forwarded: self.forwarded.copied(),
             upgrade: self.upgrade(),
+            te_trailers: out.frames_trailers(),
         };
         head::forward_request(out, &self.request, &rules)
             .map_err(|error| malformed(Who::Downstream, &error))

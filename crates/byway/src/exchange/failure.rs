@@ -26,6 +26,8 @@ pub struct AttemptFailure {
     pub connected: bool,
     /// Whether the connection was a reused one.
     pub reused: bool,
+    /// Whether the upstream has refused the stream.
+    pub refused: bool,
     /// The retry is granted already: a whole response came, and could have been passed on.
     pub granted: bool,
 }
@@ -38,6 +40,7 @@ impl AttemptFailure {
             outcome: Outcome::Unsent,
             connected: false,
             reused: false,
+            refused: false,
             granted: false,
         }
     }
@@ -60,6 +63,7 @@ impl AttemptFailure {
         Failed {
             outcome: self.outcome,
             reused: self.reused,
+            refused: self.refused,
             gave_up: self.fault.reason.is_deadline(),
             repeatable: is_repeatable(&exchange.request),
             body_kept: upload.can_start_over(),
@@ -75,6 +79,7 @@ impl From<Fault> for AttemptFailure {
             outcome: Outcome::Partial,
             connected: true,
             reused: false,
+            refused: false,
             granted: false,
         }
     }

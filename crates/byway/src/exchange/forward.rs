@@ -26,7 +26,7 @@ use super::next::Next;
 use super::retry::{self, Tries};
 use super::upstream::Upstream;
 use crate::fault::{Fault, Reason, Who};
-use crate::observe::timing::{Phase, Timing};
+use crate::observe::timing::Phase;
 use crate::outbound::balance::Walk;
 use crate::outbound::pooled::{
     self, Borrowed, Destination, Freshness, Want, is_worth_another_upstream,
@@ -57,13 +57,13 @@ pub async fn forward(
     let plan = exchange.allowed.plan();
     let mut tries = Tries::new(
         &plan.retry,
-        selection.upstreams,
+        exchange.upstreams(),
         exchange.begun + plan.pool.queue_wait + plan.dial.connect_timeout,
     );
     exchange.budget().note_request();
     loop {
         let borrowed = {
-            let borrowing = pin!(exchange.borrow(&mut selection, &mut record.timing));
+            let borrowing = pin!(exchange.borrow(&mut selection, record));
             unless_gone(|cx| downstream.poll_broken(cx), borrowing).await
         };
         let failure = match borrowed {
@@ -109,7 +109,6 @@ pub async fn forward(
 struct Selection<'a> {
     /// Over the upstreams of a route. Without a route there is one destination.
     walk: Option<Walk<'a>>,
-    upstreams: usize,
     fresh: Freshness,
 }
 
@@ -158,11 +157,16 @@ fn refuse_large_body(exchange: &ExchangeRequest<'_>) -> Result<(), Fault> {
 }
 
 impl ExchangeRequest<'_> {
+    /// How many there are. Without a route there is one destination.
+    fn upstreams(&self) -> usize {
+        let route = self.allowed.outbound().route();
+        route.map_or(1, |route| route.upstreams.len())
+    }
+
     fn selection(&self) -> Selection<'_> {
         let route = self.allowed.outbound().route();
         Selection {
             walk: route.map(|route| Walk::over(route, &self.route_state)),
-            upstreams: route.map_or(1, |route| route.upstreams.len()),
             fresh: self.freshness(),
         }
     }
@@ -170,13 +174,14 @@ impl ExchangeRequest<'_> {
     async fn borrow(
         &self,
         selection: &mut Selection<'_>,
-        timing: &mut Timing,
+        record: &mut RequestRecord,
     ) -> Result<(Upstream, Destination), Fault> {
         let want = Want {
             fresh: selection.fresh,
             upgrade: self.upgrade().is_some(),
             on_stream: self.request.version().has_streams(),
             client: self.client,
+            scope: self.scope,
         };
         #[cfg(test)]
         if let Some(upstream) = super::double::take_upstream() {
@@ -184,17 +189,32 @@ impl ExchangeRequest<'_> {
         }
         let Borrowed { lease, destination } = match (&mut selection.walk, self.origin) {
             (Some(walk), _) => {
-                pooled::lease(self.engine, self.pool, walk, self.allowed, want, timing).await?
+                pooled::lease(
+                    self.engine,
+                    self.pool,
+                    walk,
+                    self.allowed,
+                    &want,
+                    &mut record.timing,
+                )
+                .await?
             }
             (None, Some(origin)) => {
-                pooled::lease_single(self.engine, self.pool, origin, self.allowed, want, timing)
-                    .await?
+                pooled::lease_single(
+                    self.engine,
+                    self.pool,
+                    origin,
+                    self.allowed,
+                    &want,
+                    &mut record.timing,
+                )
+                .await?
             }
             (None, None) => {
                 let detail = "an exchange without a route and without an origin";
                 return Err(Fault::new(Who::Us, Reason::Internal, detail));
             }
         };
-        Ok((Upstream::h1(lease), destination))
+        Ok((Upstream::new(lease), destination))
     }
 }

@@ -93,6 +93,8 @@ pub struct RequestRules<'a> {
     pub forwarded: Option<Forwarded<'a>>,
     /// The protocol to upgrade to, if the request names one that is allowed.
     pub upgrade: Option<&'a [u8]>,
+    /// Whether a client that accepts trailers says so to the upstream.
+    pub te_trailers: bool,
     /// The key of a WebSocket whose client sends none.
     pub websocket_key: Option<&'a str>,
 }
@@ -134,6 +136,9 @@ pub fn forward_request(
             None => out.line(line)?,
         }
     }
+    if rules.te_trailers && accepts_trailers(request) {
+        out.field(b"TE", b"trailers")?;
+    }
     if let Some(forwarded) = &rules.forwarded {
         forwarding_fields(out, request, forwarded)?;
     }
@@ -147,6 +152,14 @@ pub fn forward_request(
     }
     out.end();
     Ok(())
+}
+
+/// Whether `trailers` is among the elements of TE (RFC 9110 section 10.1.4).
+fn accepts_trailers(request: &Request<'_>) -> bool {
+    request
+        .fields_named("TE")
+        .flat_map(|value| value.split(|byte| *byte == b','))
+        .any(|element| element.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 /// X-Forwarded-For, -Proto, -Host, X-Real-IP and X-Request-Id. The chain of a trusted peer is

@@ -17,6 +17,19 @@ pub enum Head<'a> {
     Double(super::double::DoubleHead<'a>),
 }
 
+impl Head<'_> {
+    /// Whether `TE: trailers` passes on: it says nothing about a connection then (RFC 9113 section
+    /// 8.2.2), and servers of gRPC insist on it.
+    pub(super) fn frames_trailers(&self) -> bool {
+        match self {
+            Self::H1(_) => false,
+            Self::H2(_) | Self::H3(_) => true,
+            #[cfg(test)]
+            Self::Double(_) => false,
+        }
+    }
+}
+
 impl HeadOut for Head<'_> {
     fn request(&mut self, method: &[u8], target: &[u8], authority: &[u8]) -> Result<(), Malformed> {
         by_version!(self.request(method, target, authority))

@@ -28,6 +28,8 @@ pub mod downstream;
 pub mod exchange_request;
 pub mod failure;
 pub mod forward;
+pub mod grpc;
+pub mod h2_upstream;
 pub mod head;
 pub mod head_out;
 pub mod max_forwards;

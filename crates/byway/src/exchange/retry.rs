@@ -88,6 +88,8 @@ pub struct Failed {
     pub outcome: Outcome,
     /// It was on a reused connection, whose failure says little about its upstream.
     pub reused: bool,
+    /// The upstream has refused the stream on a shared connection, which says nothing about others.
+    pub refused: bool,
     /// Byway stopped waiting for a response: the same wait is not made twice.
     pub gave_up: bool,
     /// The request may be served twice.
@@ -103,6 +105,7 @@ pub struct Tries<'p> {
     upstreams: usize,
     until: Instant,
     unreached: usize,
+    refused: u32,
     sent_again: u32,
 }
 
@@ -114,6 +117,7 @@ impl<'p> Tries<'p> {
             upstreams,
             until,
             unreached: 0,
+            refused: 0,
             sent_again: 0,
         }
     }
@@ -138,10 +142,13 @@ impl<'p> Tries<'p> {
     /// The upstream has received nothing: neither the method nor the budget matters. A reused
     /// connection can be found dead only once, as the next try gets a new one.
     fn unsent(&mut self, failed: Failed, now: Instant) -> Result<(), NotMade> {
-        if !failed.reused {
-            self.unreached += 1;
+        match () {
+            () if failed.refused => self.refused += 1,
+            () if failed.reused => {}
+            () => self.unreached += 1,
         }
         match () {
+            () if self.refused > MOST_REFUSED => Err(NotMade::Attempts),
             () if self.unreached >= self.upstreams => Err(NotMade::NoOtherUpstream),
             () if !failed.body_kept => Err(NotMade::Body),
             () if now >= self.until => Err(NotMade::Deadline),
@@ -164,6 +171,10 @@ impl<'p> Tries<'p> {
     }
 }
 
+/// How often one request may be refused by connections that are shared: a server that announces
+/// fewer streams may refuse those that are on their way, once or twice.
+const MOST_REFUSED: u32 = 4;
+
 /// Whether a request may be served twice. A key that its `Connection` removes does not count, since
 /// the upstream never receives it.
 pub fn is_repeatable(request: &Request<'_>) -> bool {
@@ -176,14 +187,15 @@ pub fn is_repeatable(request: &Request<'_>) -> bool {
     )
 }
 
-/// How much of the request body is kept: nothing if it may not be retried, or will be too long.
-pub fn kept_bytes(request: &Request<'_>, plan: &RetryPlan) -> usize {
+/// How much of the request body is kept: nothing if it may not be retried, or will be too long. A
+/// request whose stream `may_be_refused` is sent again whatever its method, as it was not processed.
+pub fn kept_bytes(request: &Request<'_>, plan: &RetryPlan, may_be_refused: bool) -> usize {
     let fits = match request.framing() {
         Framed::Chunked => true,
         Framed::Length(length) => length > 0 && length <= plan.replay as u64,
         Framed::None | Framed::UntilClose => false,
     };
-    match fits && plan.attempts > 0 && is_repeatable(request) {
+    match fits && plan.attempts > 0 && (may_be_refused || is_repeatable(request)) {
         true => plan.replay,
         false => 0,
     }

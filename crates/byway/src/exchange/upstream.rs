@@ -13,33 +13,38 @@ use byway_dial::{Pipe, Stream};
 use byway_head::{Framed, Limits, Malformed, Response};
 use byway_http::h1::{ClientExchange, EndlessInterim, HeadError, HintLimits, Outcome};
 use byway_http::{BodyError, Sink, Source};
-use byway_pool::{Lease, Release};
+use byway_pool::Release;
 
 use super::body::BodyTransfer;
+use super::h2_upstream::H2Upstream;
 use super::head_out::Head;
 use super::other_protocol;
 use crate::fault::Fault;
 use crate::observe::request_report::Reports;
-use crate::outbound::pooled::PoolKey;
-use crate::outbound::upstream_conn::UpstreamConn;
+use crate::outbound::pooled::{Leased, UpstreamLease};
 
 /// Where a request is sent and its response comes from: a leased connection with one request on it.
 /// Dropping it resets the connection, which does not return to the pool.
 pub enum Upstream {
     /// A connection of HTTP/1.
     H1(H1Upstream),
+    /// A stream of HTTP/2.
+    H2(H2Upstream),
     /// A stream in a test.
     #[cfg(test)]
     Double(Box<super::double::DoubleStream>),
 }
 
 /// A connection of HTTP/1 with one request on it.
-pub type H1Upstream = ClientExchange<Lease<PoolKey, UpstreamConn>>;
+pub type H1Upstream = ClientExchange<UpstreamLease>;
 
 impl Upstream {
-    /// A connection of HTTP/1, at a message boundary.
-    pub fn h1(lease: Lease<PoolKey, UpstreamConn>) -> Self {
-        Self::H1(ClientExchange::begin(lease))
+    /// A connection at a message boundary, or a stream on which nothing was sent.
+    pub fn new(leased: Leased) -> Self {
+        match leased {
+            Leased::Conn(lease) => Self::H1(ClientExchange::begin(lease)),
+            Leased::Stream(lease) => Self::H2(H2Upstream::new(lease)),
+        }
     }
 
     /// Whether an earlier request used the connection.
@@ -157,6 +162,15 @@ impl Upstream {
         by_upstream_version!(self.poll_recalled(cx, moved), h1 => h1.lease.poll_recalled(cx, moved))
     }
 
+    /// Gives back a stream whose request the upstream has not processed. Returns false for anything
+    /// else, which is reset.
+    pub fn refused(self) -> bool {
+        match self {
+            Self::H2(h2) => h2.refused(),
+            _ => false,
+        }
+    }
+
     /// Returns the connection to the pool after a whole response; closes it if something of either
     /// message is left. `sent`: the whole request was sent. An incomplete one ends with a reset, so
     /// that it cannot be taken for a complete one.
@@ -205,7 +219,7 @@ impl Upstream {
 /// Returns a connection to the pool, at a message boundary. A stream of a link that no other request
 /// of this kind may use ends now, in order: idle ones would take the memory that the streams of a
 /// link share.
-fn keep(mut lease: Lease<PoolKey, UpstreamConn>, idle: Option<Duration>) {
+fn keep(mut lease: UpstreamLease, idle: Option<Duration>) {
     lease.rests();
     let release = match lease.single_use {
         true => Release::Close,

@@ -425,7 +425,8 @@ reasons! {
         /// a final response that is a success to an extended CONNECT, whose client would take it for
         /// the beginning of a tunnel
         UpgradeIgnored = "upgrade-ignored",
-        /// the upstream speaks HTTP/2 only: use a port that speaks HTTP/1.1
+        /// the upstream speaks HTTP/2 only: give its route `h2 = true`, or use a port that speaks
+        /// HTTP/1.1
         UpstreamSpeaksHttp2 = "upstream-speaks-http2",
         /// plain HTTP was sent to an upstream that speaks TLS: write `https://` in front of it
         UpstreamSpeaksTls = "upstream-speaks-tls",

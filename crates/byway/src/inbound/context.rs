@@ -11,7 +11,6 @@ use std::sync::{Arc, OnceLock};
 use byway_dial::Stream;
 use byway_http::filter::MakeFilter;
 use byway_http::h2::BufferBudget;
-use byway_pool::Pool;
 use byway_tls::{ClientIdentity, Session};
 
 use super::admission::Admission;
@@ -25,8 +24,7 @@ use crate::observe::counters::Counters;
 use crate::observe::registry::MetricsRegistry;
 use crate::observe::worker_stats::WorkerStats;
 use crate::outbound::Engine;
-use crate::outbound::pooled::PoolKey;
-use crate::outbound::upstream_conn::UpstreamConn;
+use crate::outbound::pooled::UpstreamPool;
 use crate::runtime::scope::Scope;
 use crate::tls::NodeTls;
 
@@ -87,7 +85,7 @@ pub struct ConnectionContext {
     /// What that worker counts and writes down.
     pub worker_stats: Arc<WorkerStats>,
     /// HTTP connections to upstreams, this worker's part of them.
-    pub pool: Pool<PoolKey, UpstreamConn>,
+    pub pool: UpstreamPool,
     /// What its responses say about HTTP/3.
     pub http3: Arc<Http3Offer>,
     /// Makes what changes the bodies of its responses. No route can name a filter yet.

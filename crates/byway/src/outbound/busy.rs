@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::pooled::PoolKey;
 use super::upstream_conn::UpstreamConn;
+use super::upstream_session::UpstreamSession;
 use super::{Engine, open_once};
 use crate::fault::{Fault, Reason, Who};
 use crate::route::{Allowed, Outbound};
@@ -126,7 +127,7 @@ impl<'e> BusyWait<'e> {
     /// Also [`Reason::ClientShare`], when the permit is needed for another client.
     pub(super) async fn pause_with(
         &mut self,
-        permit: &mut OpenPermit<PoolKey, UpstreamConn>,
+        permit: &mut OpenPermit<PoolKey, UpstreamConn, UpstreamSession>,
         refused: Fault,
     ) -> Result<(), Fault> {
         let waited = tokio::select! {
@@ -140,7 +141,7 @@ impl<'e> BusyWait<'e> {
 }
 
 /// A connection of the pool that became idle, if the open may use one.
-pub(super) type MayReuse = Option<NextIdle<PoolKey, UpstreamConn>>;
+pub(super) type MayReuse = Option<NextIdle<PoolKey, UpstreamConn, UpstreamSession>>;
 
 /// What `work` results in, or a connection that became idle before.
 ///
@@ -149,7 +150,7 @@ pub(super) type MayReuse = Option<NextIdle<PoolKey, UpstreamConn>>;
 pub(super) async fn or_reuse<T>(
     reuse: &mut MayReuse,
     work: impl Future<Output = T>,
-) -> Result<T, Lease<PoolKey, UpstreamConn>> {
+) -> Result<T, Lease<PoolKey, UpstreamConn, UpstreamSession>> {
     let mut work = pin!(work);
     poll_fn(|cx| {
         if let Some(next) = reuse

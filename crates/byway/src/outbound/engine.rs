@@ -18,12 +18,11 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::link_table::LinkTable;
-use super::pooled::PoolKey;
+use super::pooled::{PoolKey, UpstreamPool};
 use super::route_states::RouteStates;
 use super::spill_log;
 use super::tunnel_permits::TunnelPermits;
 use super::upgrades::Upgrades;
-use super::upstream_conn::UpstreamConn;
 use super::upstream_tls::UpstreamTls;
 use crate::config::{self, Plan, ResolverKind, Role, Serves, SpillMode};
 use crate::live::Live;
@@ -39,7 +38,7 @@ pub struct Engine {
     /// From a target to a stream. Its resolver is kept over reloads, with its cache.
     pub dialler: ArcSwap<Dialler>,
     /// HTTP connections to upstreams.
-    pub pool: Pool<PoolKey, UpstreamConn>,
+    pub pool: UpstreamPool,
     /// How many upgraded connections each upstream has.
     pub upgrades: Upgrades,
     /// The descriptors of tunnels on streams of HTTP/2 and HTTP/3.
@@ -102,7 +101,7 @@ impl Engine {
         let shards = plan.workers.get();
         Ok(Self {
             dialler: ArcSwap::from_pointee(dialler),
-            pool: Pool::sharded(pool_limits(&plan), shards)?,
+            pool: Pool::with_sessions(pool_limits(&plan), shards, None)?,
             upgrades: Upgrades::new(&plan.pool, shards)?,
             tunnel_permits: permits.tunnels,
             upstream_tls: UpstreamTls::default(),

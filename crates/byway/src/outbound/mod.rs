@@ -11,6 +11,7 @@ pub mod engine;
 pub mod link;
 pub mod link_table;
 mod metrics;
+mod multiplexed;
 pub mod pooled;
 pub mod retry_budget;
 pub mod route_states;
@@ -19,6 +20,7 @@ pub mod tunnel;
 pub mod tunnel_permits;
 pub mod upgrades;
 pub mod upstream_conn;
+pub mod upstream_session;
 pub mod upstream_tls;
 pub mod via;
 

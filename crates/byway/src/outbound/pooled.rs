@@ -8,7 +8,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use byway_dial::{DialError, Dialled, ServerName, Target, TlsError};
+use byway_dial::{DialError, ServerName, Stream, Target, TlsError};
 use byway_pool::{AcquireError, Acquired, Client, Lease, OpenPermit, Pool};
 
 use super::balance::Walk;
@@ -17,11 +17,13 @@ use super::link_table::Carries;
 use super::tunnel_permits::TunnelPermit;
 use super::upgrades::UpgradeSlot;
 use super::upstream_conn::UpstreamConn;
-use super::{Engine, direct, link};
-use crate::config::{ListenerKey, UpstreamPlan};
+use super::upstream_session::{UpstreamSession, UpstreamStream};
+use super::{Engine, direct, link, multiplexed};
+use crate::config::{Http2Mode, ListenerKey, UpstreamPlan};
 use crate::fault::{Fault, Reason, Who};
 use crate::observe::timing::{Phase, Timing};
 use crate::route::{Allowed, Outbound};
+use crate::runtime::scope::Scope;
 
 /// The identity of an upstream in the pool: connections are shared within one key only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -56,10 +58,24 @@ impl fmt::Display for PoolKey {
     }
 }
 
-/// A leased connection, and where it leads.
+/// HTTP connections to upstreams: those of HTTP/1, and sessions of HTTP/2.
+pub type UpstreamPool = Pool<PoolKey, UpstreamConn, UpstreamSession>;
+
+/// A leased connection of HTTP/1.
+pub type UpstreamLease = Lease<PoolKey, UpstreamConn, UpstreamSession>;
+
+/// What a request is sent on.
+pub enum Leased {
+    /// A connection of HTTP/1.
+    Conn(UpstreamLease),
+    /// A stream of HTTP/2.
+    Stream(Box<UpstreamStream>),
+}
+
+/// A leased connection or stream, and where it leads.
 pub struct Borrowed {
     /// The lease.
-    pub lease: Lease<PoolKey, UpstreamConn>,
+    pub lease: Leased,
     /// Where it leads.
     pub destination: Destination,
 }
@@ -81,8 +97,7 @@ pub struct UpgradeHold {
 }
 
 /// What is required of a connection.
-#[derive(Clone, Copy)]
-pub struct Want {
+pub struct Want<'a> {
     /// Whether an idle one is acceptable.
     pub fresh: Freshness,
     /// Whether it may be upgraded, which requires a slot before the request is sent.
@@ -91,6 +106,8 @@ pub struct Want {
     pub on_stream: bool,
     /// The client that it is for, where clients share the upstream.
     pub client: Client,
+    /// The owner of the task of a new session.
+    pub scope: &'a Scope,
 }
 
 /// Whether an idle connection is acceptable.
@@ -112,10 +129,10 @@ pub enum Freshness {
 /// returned.
 pub async fn lease(
     engine: &Engine,
-    pool: &Pool<PoolKey, UpstreamConn>,
+    pool: &UpstreamPool,
     walk: &mut Walk<'_>,
     allowed: &Allowed,
-    want: Want,
+    want: &Want<'_>,
     timing: &mut Timing,
 ) -> Result<Borrowed, Fault> {
     let Some(upstream) = walk.step() else {
@@ -127,20 +144,42 @@ pub async fn lease(
     };
     let origin = PoolKey::Upstream(Arc::clone(&upstream.id));
     timing.upstream = Some(Arc::clone(&upstream.id));
+    let is_shared = match upstream.http2 {
+        Http2Mode::Never => false,
+        // An upgrade has a connection of its own.
+        Http2Mode::Auto => !want.upgrade,
+        Http2Mode::Always => true,
+    };
+    if is_shared {
+        let leasing = multiplexed::lease(engine, pool, upstream, allowed, want, timing);
+        // Boxed, so that the futures of other requests stay small.
+        return Ok(Borrowed {
+            lease: Box::pin(leasing).await?,
+            destination: Destination {
+                authority: Some(Arc::clone(&upstream.authority)),
+                upgrade: None,
+            },
+        });
+    }
     let open = |permit: PoolPermit| async {
-        let dialled = open_upstream(engine, upstream, allowed).await?;
-        Ok(permit.install(UpstreamConn::new(dialled.stream)))
+        let stream = open_upstream(engine, upstream, Http2Mode::Never, allowed).await?;
+        Ok(permit.install(UpstreamConn::new(stream)))
     };
     let upgrade = match want.upgrade {
         true => Some(Box::pin(before_upgrade(engine, &origin, allowed, want)).await?),
         false => None,
     };
-    let lease = lease_from(engine, pool, &origin, want, timing, |permit| {
-        Box::pin(open(permit))
-    })
+    let lease = lease_from(
+        engine,
+        pool,
+        &origin,
+        (want, want.fresh),
+        timing,
+        |permit| Box::pin(open(permit)),
+    )
     .await?;
     Ok(Borrowed {
-        lease,
+        lease: Leased::Conn(lease),
         destination: Destination {
             authority: Some(Arc::clone(&upstream.authority)),
             upgrade,
@@ -155,13 +194,14 @@ pub async fn lease(
 /// As [`lease`], and `Denied` when every address of the target is denied.
 pub async fn lease_single(
     engine: &Engine,
-    pool: &Pool<PoolKey, UpstreamConn>,
+    pool: &UpstreamPool,
     origin: &PoolKey,
     allowed: &Allowed,
-    mut want: Want,
+    want: &Want<'_>,
     timing: &mut Timing,
 ) -> Result<Borrowed, Fault> {
     let client = want.client;
+    let mut fresh = want.fresh;
     let service = allowed.outbound().service();
     if let Some(name) = service {
         // A request that waits for an agent does not hold a place in the pool meanwhile.
@@ -170,18 +210,18 @@ pub async fn lease_single(
         let holders = services.until_held(name, client, &settings).await?;
         if holders > 1 {
             // An idle connection belongs to one of them: requests are distributed over all.
-            want.fresh = Freshness::New;
+            fresh = Freshness::New;
         }
     }
     // No other request may use the stream of such a request once it is idle.
-    let single_use = want.fresh == Freshness::New && !want.upgrade;
+    let single_use = fresh == Freshness::New && !want.upgrade;
     let carries = match want.upgrade {
         false => Carries::Requests,
         true => Carries::Anything,
     };
     if want.upgrade && allowed.outbound().is_behind_link() {
         // Idle ones carry requests only, so a FIN within them would end both directions.
-        want.fresh = Freshness::New;
+        fresh = Freshness::New;
     }
     let authority: Option<Arc<str>> = match allowed.outbound() {
         Outbound::Direct(target) | Outbound::Via(_, target) | Outbound::Exit(_, target) => {
@@ -214,7 +254,7 @@ pub async fn lease_single(
             ..UpstreamConn::new(opened.dialled.stream)
         })
     };
-    let reuses = want.fresh == Freshness::Any;
+    let reuses = fresh == Freshness::Any;
     let open = |mut permit: PoolPermit| async move {
         let patience = engine.live.peek().pool.queue_wait;
         let mut waiting = BusyWait::new(engine, allowed, client, patience);
@@ -239,24 +279,23 @@ pub async fn lease_single(
         true => Some(Box::pin(before_upgrade(engine, origin, allowed, want)).await?),
         false => None,
     };
-    let lease = lease_from(engine, pool, origin, want, timing, |permit| {
+    let lease = lease_from(engine, pool, origin, (want, fresh), timing, |permit| {
         Box::pin(open(permit))
     })
     .await?;
     let authority = lease.host.clone().or(authority);
     Ok(Borrowed {
-        lease,
+        lease: Leased::Conn(lease),
         destination: Destination { authority, upgrade },
     })
 }
 
 /// The permission to dial.
-type PoolPermit = OpenPermit<PoolKey, UpstreamConn>;
+type PoolPermit = OpenPermit<PoolKey, UpstreamConn, UpstreamSession>;
 
 /// A dial in progress, with its permit. Boxed: most requests need none, and their futures stay
 /// small.
-type Dialling<'a> =
-    Pin<Box<dyn Future<Output = Result<Lease<PoolKey, UpstreamConn>, Fault>> + Send + 'a>>;
+type Dialling<'a> = Pin<Box<dyn Future<Output = Result<UpstreamLease, Fault>> + Send + 'a>>;
 
 /// What a request with an upgrade takes before its connection: once upgraded, that leaves the pool
 /// and no longer counts there.
@@ -264,7 +303,7 @@ async fn before_upgrade(
     engine: &Engine,
     origin: &PoolKey,
     allowed: &Allowed,
-    want: Want,
+    want: &Want<'_>,
 ) -> Result<Box<UpgradeHold>, Fault> {
     let slot = engine.upgrades.slot(origin, want.client).await?;
     // Second, as it does not wait: the slot may be that of a tunnel that has just returned its own.
@@ -277,13 +316,13 @@ async fn before_upgrade(
 
 async fn lease_from<'a>(
     engine: &Engine,
-    pool: &Pool<PoolKey, UpstreamConn>,
+    pool: &UpstreamPool,
     origin: &PoolKey,
-    want: Want,
+    (want, fresh): (&Want<'_>, Freshness),
     timing: &mut Timing,
     open: impl FnOnce(PoolPermit) -> Dialling<'a>,
-) -> Result<Lease<PoolKey, UpstreamConn>, Fault> {
-    let acquired = match want.fresh {
+) -> Result<UpstreamLease, Fault> {
+    let acquired = match fresh {
         Freshness::Any => pool.acquire_for(origin, want.client).await,
         Freshness::New => pool.acquire_fresh_for(origin, want.client).await,
     };
@@ -295,6 +334,10 @@ async fn lease_from<'a>(
             timing.enter(Phase::Queue);
             lease
         }
+        Acquired::Stream(_) => {
+            let detail = "the pool has leased a stream where a connection was required";
+            return Err(Fault::new(Who::Us, Reason::Internal, detail));
+        }
     };
     if lease.reused() {
         lease.is_used_again(want.client.number());
@@ -302,26 +345,30 @@ async fn lease_from<'a>(
     Ok(lease)
 }
 
-async fn open_upstream(
+/// Opens a connection to an upstream. With TLS it offers the versions of HTTP that `http2` says.
+pub(super) async fn open_upstream(
     engine: &Engine,
     upstream: &UpstreamPlan,
+    http2: Http2Mode,
     allowed: &Allowed,
-) -> Result<Dialled, Fault> {
-    let mut dialled = direct::open(engine, &upstream.target, allowed).await?;
+) -> Result<Stream, Fault> {
+    let mut stream = direct::open(engine, &upstream.target, allowed)
+        .await?
+        .stream;
     if upstream.tls {
         let connected = engine
             .upstream_tls
-            .client(upstream.options.as_deref())?
-            .connect(dialled.stream, &server_name(upstream))
+            .client(upstream.options.as_deref(), http2)?
+            .connect(stream, &server_name(upstream))
             .await;
-        dialled.stream = connected.map_err(|error| match error {
+        stream = connected.map_err(|error| match error {
             DialError::Tls(TlsError::NotTls(_)) => {
                 Fault::new(Who::Upstream, Reason::Tls, not_tls(&upstream.target))
             }
             error => error.into(),
         })?;
     }
-    Ok(dialled)
+    Ok(stream)
 }
 
 fn not_tls(target: &Target) -> String {
@@ -346,7 +393,7 @@ fn server_name(upstream: &UpstreamPlan) -> ServerName {
 
 /// The fault for the limit of `[pool]` that keeps a request from a connection. Every waiter is
 /// served or has timed out within `queue_wait`, which is therefore the time to wait before a retry.
-fn limit_reached(engine: &Engine, origin: &PoolKey, error: &AcquireError) -> Fault {
+pub(super) fn limit_reached(engine: &Engine, origin: &PoolKey, error: &AcquireError) -> Fault {
     let plan = engine.live.peek();
     let fault = match error {
         AcquireError::QueueFull { limit } => {

@@ -2,9 +2,10 @@
 //! of HTTP. Each is refused before a byte of it reaches an origin, or reaches it with one meaning.
 
 use byway_testkit::http2::{Http2Visitor, request};
-use byway_testkit::{Message, Origin, Visitor, origin};
+use byway_testkit::{Message, Origin, Program, Visitor, origin};
 
 use super::edge;
+use super::h2_upstreams::edge_to;
 
 /// One request in both versions.
 struct Row {
@@ -243,15 +244,25 @@ fn check(row: &Row, version: &str, was_served: bool, origin: &Origin, before: us
 
 #[test]
 fn a_request_with_two_meanings_reaches_no_origin_in_any_version() {
-    let origin = recording();
-    let program = edge(&origin);
+    for upstream_version in ["HTTP/1", "HTTP/2"] {
+        let origin = recording();
+        let upstream = edge(&origin);
+        match upstream_version {
+            "HTTP/1" => try_rows(&upstream, &origin),
+            _ => try_rows(&edge_to(&upstream, ""), &origin),
+        }
+    }
+}
+
+/// Sends every row in both versions to `program`, from which requests reach `origin`.
+fn try_rows(program: &Program, origin: &Origin) {
     for row in ROWS {
         let before = origin.requests().len();
         let mut visitor = Visitor::connect(program.address());
         visitor.send(row.h1).finish();
         let (answer, _) = visitor.to_end();
         let was_served = answer.starts_with(b"HTTP/1.1 200");
-        check(row, "HTTP/1", was_served, &origin, before);
+        check(row, "HTTP/1", was_served, origin, before);
 
         let before = origin.requests().len();
         let mut visitor = Http2Visitor::connect(program.address());
@@ -270,7 +281,7 @@ fn a_request_with_two_meanings_reaches_no_origin_in_any_version() {
             visitor.data(stream, row.body.as_bytes(), true);
         }
         let response = visitor.response(stream);
-        check(row, "HTTP/2", response.status() == 200, &origin, before);
+        check(row, "HTTP/2", response.status() == 200, origin, before);
         assert_eq!(visitor.get("/after").text(), "served", "{}", row.what);
     }
 }

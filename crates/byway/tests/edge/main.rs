@@ -5,7 +5,7 @@
 //! messages are framed and end · `interim` 100, 103 and early answers · `refusals` what is never
 //! forwarded · `pool` connections to origins · `fairness` between clients · `retries` what is sent
 //! again · `deliveries` how often it arrives · `rates` slow clients · `upgrade` tunnels · `foreign`
-//! other protocols · `h2` `h2_mixtures` `h2_programs` `h2spec` HTTP/2 · `leaving` drain and reload ·
+//! other protocols · `h2` `h2_upstreams` `h2_mixtures` `h2_programs` `h2spec` HTTP/2 · `grpc` Python's grpcio · `leaving` drain and reload ·
 //! `programs` curl, nginx, Node, Python.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -13,9 +13,11 @@ mod bodies;
 mod deliveries;
 mod fairness;
 mod foreign;
+mod grpc;
 mod h2;
 mod h2_mixtures;
 mod h2_programs;
+mod h2_upstreams;
 mod h2spec;
 mod heads;
 mod interim;

@@ -15,7 +15,7 @@ use super::super::host_pattern::HostPattern;
 use super::super::place::{At, Place, Text};
 use super::super::plan::{EdgePlan, ListenerPlan, Role, RouteId, RoutePlan, UpstreamPlan};
 use super::super::section::kind::{Form, Kind, OrNone};
-use super::super::section::{Edge, LimitsPlan, Route};
+use super::super::section::{Edge, Http2Mode, LimitsPlan, Route, RouteSettings};
 use super::super::tls_plan::UpstreamTlsPlan;
 use super::super::units::ByteSize;
 use super::Resolver;
@@ -128,7 +128,7 @@ impl Resolver<'_> {
             hosts,
             path,
             clients: self.client_patterns("clients", &written.clients),
-            upstreams: self.upstreams(route, binds),
+            upstreams: self.upstreams(route, binds, &settings),
             settings,
             max_body: self.max_body(&written.max_body, max_body),
         }
@@ -149,7 +149,12 @@ impl Resolver<'_> {
         self.checked("path", &text.place, result)
     }
 
-    fn upstreams(&mut self, route: &At<Route>, binds: &[At<Bind>]) -> Vec<Arc<UpstreamPlan>> {
+    fn upstreams(
+        &mut self,
+        route: &At<Route>,
+        binds: &[At<Bind>],
+        settings: &RouteSettings,
+    ) -> Vec<Arc<UpstreamPlan>> {
         let Some(to) = &route.value.to else {
             let diagnostic = Diagnostic::new(&route.place, "this route has no `to`");
             self.note(
@@ -169,11 +174,16 @@ impl Resolver<'_> {
         let upstreams: Vec<Arc<UpstreamPlan>> = to
             .value
             .iter()
-            .filter_map(|text| self.upstream(text, binds, options.as_ref()))
+            .filter_map(|text| self.upstream(text, binds, options.as_ref(), settings.h2))
             .collect();
         if options.is_some() && !upstreams.iter().any(|upstream| upstream.tls) {
             let message = "[edge.route.tls] needs an upstream that speaks TLS";
             let help = "write to = \"https://…\"";
+            self.note(Diagnostic::new(&to.place, message).help(help));
+        }
+        if settings.h2 == Http2Mode::Auto && !upstreams.iter().any(|upstream| upstream.tls) {
+            let message = "h2 = \"auto\" needs an upstream that speaks TLS, which chooses by ALPN";
+            let help = "write h2 = true if it speaks HTTP/2 without TLS, or to = \"https://…\"";
             self.note(Diagnostic::new(&to.place, message).help(help));
         }
         upstreams
@@ -185,6 +195,7 @@ impl Resolver<'_> {
         text: &Text,
         binds: &[At<Bind>],
         options: Option<&Arc<UpstreamTlsPlan>>,
+        http2: Http2Mode,
     ) -> Option<Arc<UpstreamPlan>> {
         if text.value.contains(',') {
             let message = format!("`{}` holds a comma: one `to` is one upstream", text.value);
@@ -199,6 +210,15 @@ impl Resolver<'_> {
         if let Some(options) = options.filter(|_| upstream.tls) {
             upstream.id = format!("{} ({options})", upstream.url).into();
             upstream.options = Some(Arc::clone(options));
+        }
+        upstream.http2 = match (http2, upstream.tls) {
+            (Http2Mode::Auto, false) => Http2Mode::Never,
+            (http2, _) => http2,
+        };
+        match upstream.http2 {
+            Http2Mode::Never => {}
+            Http2Mode::Always => upstream.id = format!("{} (h2)", upstream.id).into(),
+            Http2Mode::Auto => upstream.id = format!("{} (h2 auto)", upstream.id).into(),
         }
         self.refuse_loop("to", &text.place, binds, &upstream.target);
         let id = upstream.id.clone();

@@ -11,6 +11,7 @@ use byway_dial::{BadTarget, Target};
 
 use super::super::bind::{BadSocketPath, check_socket_path};
 use super::super::plan::UpstreamPlan;
+use super::super::section::Http2Mode;
 
 /// Why a text is not an upstream.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,6 +89,7 @@ fn unix(text: &str) -> Result<UpstreamPlan, BadUpstream> {
         id,
         tls: false,
         options: None,
+        http2: Http2Mode::Never,
         target,
         authority: "localhost".into(),
     })
@@ -105,6 +107,7 @@ fn over_tcp(tls: bool, default_port: u16, target: Target) -> UpstreamPlan {
         id,
         tls,
         options: None,
+        http2: Http2Mode::Never,
         authority: authority.into(),
         target,
     }

@@ -67,6 +67,8 @@ pub enum Shape {
     Rate,
     /// `true` or `false`.
     Truth,
+    /// The same, or one of these.
+    TruthOr(Vec<&'static str>),
     /// One of these.
     Words(Vec<&'static str>),
     /// The same, or `"none"`.
@@ -229,6 +231,12 @@ impl Display for Shape {
             Self::Period(periods) => range(f, Period(*periods.start()), Period(*periods.end())),
             Self::Rate => f.write_str("a rate"),
             Self::Truth => f.write_str("`true`, `false`"),
+            Self::TruthOr(words) => {
+                f.write_str("`true`, `false`")?;
+                words
+                    .iter()
+                    .try_for_each(|word| write!(f, ", `\"{word}\"`"))
+            }
             Self::Words(words) => {
                 let words: Vec<String> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
                 f.write_str(&words.join(", "))

@@ -309,6 +309,40 @@ impl<T: Words> Kind<T> for OneOf<T> {
     }
 }
 
+/// `true`, `false`, or one of the other words of `T`, which are strings.
+pub struct TruthOr<T>(PhantomData<T>);
+
+impl<T: Words> Form for TruthOr<T> {
+    type Written = Option<Text>;
+    type Range = ();
+    const ANY: Self::Range = ();
+
+    const READ: Read<Self::Written> = |table, key, example| table.text_or_truth(key, example);
+
+    fn shape((): ()) -> Shape {
+        let words = T::WORDS.iter().map(|(word, _)| *word);
+        Shape::TruthOr(words.filter(|word| !is_truth(word)).collect())
+    }
+}
+
+impl<T: Words> Kind<T> for TruthOr<T> {
+    fn value(resolver: &mut Resolver<'_>, key: &str, written: &Self::Written, (): ()) -> Option<T> {
+        OneOf::<T>::value(resolver, key, written, ())
+    }
+
+    fn print(value: &T) -> Option<String> {
+        let word = value.word();
+        Some(match is_truth(word) {
+            true => word.to_owned(),
+            false => quoted(word),
+        })
+    }
+}
+
+fn is_truth(word: &str) -> bool {
+    matches!(word, "true" | "false")
+}
+
 impl Kind<Self> for IpAddr {
     fn value(
         resolver: &mut Resolver<'_>,

@@ -49,7 +49,7 @@ pub use metrics::Metrics;
 pub use pool::{Pool, PoolPlan};
 pub use proxy::{Egress, EgressCommon, EgressSettings, User, Verdict};
 pub use retry::{Retry, RetryPlan};
-pub use route::{HostMode, Route, RouteSettings};
+pub use route::{HostMode, Http2Mode, Route, RouteSettings};
 pub(super) use rule::{ActionWord, Rule};
 pub use serve::Serve;
 pub use spill::{Spill, SpillMode, SpillPlan};
@@ -77,7 +77,9 @@ pub trait Section: Clone + std::fmt::Debug + Default {
 mod prelude {
     pub(super) use super::Section;
     pub(super) use super::description::{self, Description, Key};
-    pub(super) use super::kind::{Count, Form, Kind, Maybe, OneOf, OrNone, Words, millis, seconds};
+    pub(super) use super::kind::{
+        Count, Form, Kind, Maybe, OneOf, OrNone, TruthOr, Words, millis, seconds,
+    };
     pub(super) use crate::config::resolve::Resolver;
     pub(super) use crate::config::table::TableReader;
     pub(super) use crate::config::units::{ByteSize, Period, Rate};

@@ -44,6 +44,14 @@ keys! {
         /// `"keep"`: that of the request, from which applications build links and cookies.
         /// `"upstream"`: its own.
         host: OneOf<HostMode> => HostMode = HostMode::Keep;
+        /// Whether its upstreams are spoken to in HTTP/2, with many requests on one connection.
+        ///
+        /// `true`: always; over `http://` and Unix sockets with prior knowledge (h2c), over
+        /// `https://` the upstream must choose `h2` (ALPN). gRPC needs it. `"auto"`: an `https://`
+        /// upstream chooses between `h2` and HTTP/1.1, others get HTTP/1.1. WebSockets use a
+        /// connection of HTTP/1.1 of their own with `"auto"`; with `true` they get 502. The default is `false`, as in nginx, HAProxy and Envoy: on connections of
+        /// HTTP/1.1 a lost one costs one request.
+        h2: TruthOr<Http2Mode> => Http2Mode = Http2Mode::Never;
     }
 }
 
@@ -54,6 +62,26 @@ pub enum HostMode {
     Keep,
     /// The upstream's authority.
     Upstream,
+}
+
+/// Whether HTTP/2 is spoken to an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Http2Mode {
+    /// HTTP/1.1 only.
+    #[default]
+    Never,
+    /// HTTP/2 only.
+    Always,
+    /// As the upstream chooses by ALPN.
+    Auto,
+}
+
+impl Words for Http2Mode {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("false", Self::Never),
+        ("true", Self::Always),
+        ("auto", Self::Auto),
+    ];
 }
 
 impl Words for HostMode {

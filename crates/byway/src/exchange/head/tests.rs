@@ -15,6 +15,7 @@ fn request_through(text: &str, forwarded: Option<Forwarded<'_>>, upgrade: Option
     let host = request.host().unwrap_or_default();
     let mut out = Vec::new();
     let rules = RequestRules {
+        te_trailers: false,
         websocket_key: None,
         target: request.path_and_query(),
         host,

@@ -19,6 +19,7 @@ static PLAN: LazyLock<RetryPlan> = LazyLock::new(|| RetryPlan {
     budget_per_second: 5,
 });
 const GET: Failed = Failed {
+    refused: false,
     outcome: Outcome::SentNoByteBack,
     reused: false,
     gave_up: false,
@@ -248,7 +249,7 @@ fn a_key_makes_any_method_repeatable_and_two_keys_none() {
         index.parse(text.as_bytes(), &Limits::default()).unwrap();
         let request = index.view(text.as_bytes());
         assert_eq!(
-            (is_repeatable(&request), kept_bytes(&request, &PLAN)),
+            (is_repeatable(&request), kept_bytes(&request, &PLAN, false)),
             (repeatable, kept),
             "{head}"
         );

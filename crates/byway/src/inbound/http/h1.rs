@@ -254,6 +254,7 @@ impl Http1Connection {
             close: true,
             head_only: false,
             hsts_seconds: request::hsts_seconds(frontend, &self.info),
+            is_grpc: false,
         };
         let mut record = RequestRecord::begun(Instant::now());
         let codec = frontend.limits.head_limits();
@@ -314,6 +315,6 @@ mod tests {
     #[test]
     fn the_future_of_a_request_does_not_grow() {
         let bytes = future_bytes(RequestJob::answer);
-        assert!(bytes <= 2_384, "{bytes} bytes");
+        assert!(bytes <= 2_416, "{bytes} bytes");
     }
 }

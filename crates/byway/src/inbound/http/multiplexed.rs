@@ -123,6 +123,7 @@ impl Common {
             close: false,
             head_only: false,
             hsts_seconds: request::hsts_seconds(&view.frontend, &self.info),
+            is_grpc: false,
         };
         let mut record = RequestRecord::begun(Instant::now());
         record.down = answer::queue(&mut downstream, &Answer::Fault(fault), &options);

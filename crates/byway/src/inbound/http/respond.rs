@@ -11,6 +11,7 @@ use crate::config::Role;
 use crate::exchange::answer::{self, Answer, ResponseOptions};
 use crate::exchange::downstream::Downstream;
 use crate::exchange::exchange_request::RequestRecord;
+use crate::exchange::grpc;
 use crate::exchange::next::Next;
 use crate::fault::{Fault, Reason, Who};
 
@@ -31,6 +32,7 @@ pub(super) async fn respond(
         close,
         head_only: received.request.method() == b"HEAD",
         hsts_seconds: request::hsts_seconds(cx.frontend, cx.info),
+        is_grpc: received.request.version().has_streams() && grpc::is_call(&received.request),
     };
     let body_bytes = answer::queue(downstream, &answer, &options);
     let sent = timeout(cx.frontend.limits.body_progress, downstream.flush()).await;
@@ -38,7 +40,11 @@ pub(super) async fn respond(
         let detail = "the client read no response";
         return Next::Reset(Fault::new(Who::Downstream, Reason::ClosedEarly, detail));
     };
-    (record.status, record.down) = (answer.status(), body_bytes);
+    let status = match (&answer, options.is_grpc) {
+        (Answer::Fault(_), true) => 200,
+        _ => answer.status(),
+    };
+    (record.status, record.down) = (status, body_bytes);
     match close {
         true => Next::Close,
         false => Next::KeepAlive,

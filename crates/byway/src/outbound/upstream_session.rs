@@ -1,0 +1,137 @@
+//! Upstream session: a connection of HTTP/2 to an upstream, whose streams are shared by requests.
+//!
+//! In:    an open stream on which HTTP/2 was agreed, and the permit of its dial.
+//! Out:   its first stream; a task that drives it, and tells the pool what the upstream announces.
+//! Never: drives a connection without an owner, or holds more of bodies than its window.
+
+use std::future::poll_fn;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use byway_dial::{Pipe, Stream};
+use byway_head::Scheme;
+use byway_http::h2::{
+    Client, ClientEnd, ClientEvent, ClientSession, ClientTimeouts, ErrorCode, H2Stream, Limits,
+};
+use byway_pool::{OpenPermit, Session, SessionGuard, StreamLease};
+use tokio::task::unconstrained;
+
+use super::Engine;
+use super::pooled::PoolKey;
+use super::upstream_conn::UpstreamConn;
+use crate::runtime::scope::Scope;
+
+/// A connection of HTTP/2 to an upstream.
+pub struct UpstreamSession(ClientSession);
+
+/// A stream of one, with one request on it.
+pub type UpstreamStream = StreamLease<PoolKey, UpstreamConn, UpstreamSession>;
+
+/// Most streams of one connection, if the upstream allows more. A lost connection fails all of
+/// them, and they share one window.
+pub const MOST_STREAMS: u32 = 256;
+
+/// What an upstream is assumed to take before it has announced a number: RFC 9113 section 6.5.2
+/// recommends that it is no lower.
+const STREAMS_BEFORE_SETTINGS: NonZeroU32 = NonZeroU32::new(100).unwrap();
+
+/// How long nothing may come from an upstream that has a request, before a PING asks for it; and how
+/// long its answer may take. Then the connection is closed: new requests would wait for
+/// `limits.first_byte` on it, one after the other.
+const QUIET: Duration = Duration::from_secs(10);
+const PONG: Duration = Duration::from_secs(10);
+
+impl Session for UpstreamSession {
+    type Stream = H2Stream;
+
+    fn is_open(&self) -> bool {
+        self.0.is_open()
+    }
+
+    fn open(&self) -> H2Stream {
+        self.0.open()
+    }
+
+    fn reset(&self, stream: &mut H2Stream) {
+        stream.reset(ErrorCode::CANCEL);
+    }
+
+    fn close(&self) {
+        self.0.close();
+    }
+}
+
+/// Makes a session of `stream`, and returns the stream of its first request. Its task belongs to
+/// `scope`.
+pub(super) fn begin(
+    engine: &Engine,
+    stream: Stream,
+    scheme: Scheme,
+    permit: OpenPermit<PoolKey, UpstreamConn, UpstreamSession>,
+    scope: &Scope,
+) -> UpstreamStream {
+    let limits = &engine.live.peek().limits;
+    let codec = Limits {
+        head: limits.head_limits(),
+        streams: MOST_STREAMS,
+        ..Limits::default()
+    };
+    let timeouts = ClientTimeouts {
+        write: limits.body_progress,
+        quiet: QUIET,
+        pong: PONG,
+    };
+    let (client, session) = Client::new(stream, codec, scheme, timeouts);
+    let (lease, guard) = permit.install_session(UpstreamSession(session), STREAMS_BEFORE_SETTINGS);
+    let telemetry = Arc::clone(&engine.telemetry);
+    scope.spawn("upstream session", async move {
+        let upstream = guard.key().to_string();
+        match drive(client, guard).await {
+            ClientEnd::Done => {}
+            ClientEnd::Broken(broken) => {
+                tracing::debug!(upstream, "a connection of HTTP/2 was lost: {broken}");
+            }
+            ClientEnd::Failed(error) => {
+                telemetry.counters.malformed_responses.add(1);
+                tracing::debug!(
+                    upstream,
+                    code = error.code.name(),
+                    "a connection of HTTP/2 was closed: {}",
+                    error.reason
+                );
+            }
+        }
+    });
+    lease
+}
+
+/// Drives a connection to its end, closes it, and then frees its permit.
+async fn drive(
+    mut client: Client,
+    guard: SessionGuard<PoolKey, UpstreamConn, UpstreamSession>,
+) -> ClientEnd {
+    // It bounds by itself what it does until other tasks run.
+    let end = unconstrained(poll_fn(|cx| {
+        let (mut streams, mut goes_away) = (None, false);
+        let polled = client.poll(cx, |event| match event {
+            ClientEvent::MaxStreams(most) => streams = Some(most.min(MOST_STREAMS)),
+            ClientEvent::GoAway => goes_away = true,
+        });
+        // The pool may call the session, which is locked within the poll.
+        if let Some(streams) = streams {
+            guard.set_max_streams(streams);
+        }
+        if goes_away {
+            guard.go_away();
+        }
+        polled
+    }))
+    .await;
+    let mut stream = client.into_stream();
+    if !matches!(end, ClientEnd::Broken(_)) {
+        stream.close_on_drop();
+    }
+    drop(stream);
+    end
+}
