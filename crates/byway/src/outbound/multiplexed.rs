@@ -64,13 +64,13 @@ pub(super) async fn lease(
     };
     timing.enter(Phase::Connect);
     let stream = open_upstream(engine, upstream, upstream.http2, allowed).await?;
-    timing.enter(Phase::Queue);
     let (scheme, is_http2) = match upstream.tls {
         true => (Scheme::Https, stream.alpn() == Some(b"h2")),
         false => (Scheme::Http, true),
     };
     if is_http2 {
-        let begun = upstream_session::begin(engine, stream, scheme, permit, want.scope);
+        let begun = upstream_session::begin(engine, stream, scheme, permit, want.scope).await?;
+        timing.enter(Phase::Queue);
         return Ok(Leased::Stream(Box::new(begun)));
     }
     if upstream.http2 == Http2Mode::Always {
@@ -80,5 +80,6 @@ pub(super) async fn lease(
         );
         return Err(Fault::new(Who::Upstream, Reason::Tls, detail));
     }
+    timing.enter(Phase::Queue);
     Ok(Leased::Conn(permit.install(UpstreamConn::new(stream))))
 }

@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use byway_dial::{Pipe, Stream};
@@ -16,10 +17,12 @@ use byway_http::h2::{
 };
 use byway_pool::{OpenPermit, Session, SessionGuard, StreamLease};
 use tokio::task::unconstrained;
+use tokio::time::timeout;
 
 use super::Engine;
 use super::pooled::PoolKey;
 use super::upstream_conn::UpstreamConn;
+use crate::fault::{Fault, Reason, Who};
 use crate::runtime::scope::Scope;
 
 /// A connection of HTTP/2 to an upstream.
@@ -31,10 +34,6 @@ pub type UpstreamStream = StreamLease<PoolKey, UpstreamConn, UpstreamSession>;
 /// Most streams of one connection, if the upstream allows more. A lost connection fails all of
 /// them, and they share one window.
 pub const MOST_STREAMS: u32 = 256;
-
-/// What an upstream is assumed to take before it has announced a number: RFC 9113 section 6.5.2
-/// recommends that it is no lower.
-const STREAMS_BEFORE_SETTINGS: NonZeroU32 = NonZeroU32::new(100).unwrap();
 
 /// How long nothing may come from an upstream that has a request, before a PING asks for it; and how
 /// long its answer may take. Then the connection is closed: new requests would wait for
@@ -63,15 +62,23 @@ impl Session for UpstreamSession {
 }
 
 /// Makes a session of `stream`, and returns the stream of its first request. Its task belongs to
-/// `scope`.
-pub(super) fn begin(
+/// `scope`. Waits for the settings of the upstream (RFC 9113 section 3.4), so that it gets no more
+/// requests at once than it takes: it would refuse them.
+///
+/// # Errors
+/// If the upstream does not speak HTTP/2, closes, or sends none within `dial.connect_timeout`.
+///
+/// # Cancel safety
+/// Safe: the connection is closed, and its permit returned.
+pub(super) async fn begin(
     engine: &Engine,
     stream: Stream,
     scheme: Scheme,
     permit: OpenPermit<PoolKey, UpstreamConn, UpstreamSession>,
     scope: &Scope,
-) -> UpstreamStream {
-    let limits = &engine.live.peek().limits;
+) -> Result<UpstreamStream, Fault> {
+    let plan = engine.live.plan();
+    let limits = &plan.limits;
     let codec = Limits {
         head: limits.head_limits(),
         streams: MOST_STREAMS,
@@ -82,8 +89,23 @@ pub(super) fn begin(
         quiet: QUIET,
         pong: PONG,
     };
-    let (client, session) = Client::new(stream, codec, scheme, timeouts);
-    let (lease, guard) = permit.install_session(UpstreamSession(session), STREAMS_BEFORE_SETTINGS);
+    let (mut client, session) = Client::new(stream, codec, scheme, timeouts);
+    let limit = plan.dial.connect_timeout;
+    let announced = match timeout(limit, settings(&mut client)).await {
+        Ok(announced) => announced.map_err(|end| not_begun(permit.key(), &end))?,
+        Err(_) => {
+            let detail = format!(
+                "{} sent no settings of HTTP/2 within dial.connect_timeout, {limit:?}",
+                permit.key()
+            );
+            return Err(Fault::new(Who::Upstream, Reason::Connect, detail));
+        }
+    };
+    let most = NonZeroU32::new(announced.streams).unwrap_or(NonZeroU32::MIN);
+    let (lease, guard) = permit.install_session(UpstreamSession(session), most);
+    if announced.goes_away {
+        guard.go_away();
+    }
     let telemetry = Arc::clone(&engine.telemetry);
     scope.spawn("upstream session", async move {
         let upstream = guard.key().to_string();
@@ -103,7 +125,39 @@ pub(super) fn begin(
             }
         }
     });
-    lease
+    Ok(lease)
+}
+
+/// What an upstream has announced before its first request.
+struct Announced {
+    streams: u32,
+    goes_away: bool,
+}
+
+/// Drives a connection until the settings of the upstream have come. The error is its end.
+async fn settings(client: &mut Client) -> Result<Announced, ClientEnd> {
+    let (mut streams, mut goes_away) = (None, false);
+    poll_fn(|cx| {
+        let polled = client.poll(cx, |event| match event {
+            ClientEvent::MaxStreams(most) => streams = Some(most.min(MOST_STREAMS)),
+            ClientEvent::GoAway => goes_away = true,
+        });
+        match (streams, polled) {
+            (Some(streams), _) => Poll::Ready(Ok(Announced { streams, goes_away })),
+            (None, Poll::Ready(end)) => Poll::Ready(Err(end)),
+            (None, Poll::Pending) => Poll::Pending,
+        }
+    })
+    .await
+}
+
+fn not_begun(upstream: &PoolKey, end: &ClientEnd) -> Fault {
+    let detail = match end {
+        ClientEnd::Failed(error) => format!("{upstream} does not speak HTTP/2: {}", error.reason),
+        ClientEnd::Broken(broken) => format!("{upstream} broke off before HTTP/2 began: {broken}"),
+        ClientEnd::Done => format!("{upstream} closed before HTTP/2 began"),
+    };
+    Fault::new(Who::Upstream, Reason::ClosedEarly, detail)
 }
 
 /// Drives a connection to its end, closes it, and then frees its permit.

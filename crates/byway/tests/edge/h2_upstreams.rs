@@ -93,6 +93,24 @@ fn trailers_interim_responses_and_heads_without_bodies_pass() {
     }
 }
 
+#[test]
+fn a_burst_to_an_upstream_that_takes_two_streams_at_once_is_served() {
+    let origin = Origin::useful();
+    let route = format!("to = \"{}\"", origin.address());
+    let settings = "[limits]\nstreams_per_connection = 2\n";
+    let upstream = Program::configured(BYWAY, &config(settings, &[&route]));
+    let program = edge_to(&upstream, "workers = 1");
+    let mut visitor = Http2Visitor::connect(program.address());
+    let streams: Vec<u32> = (0..40)
+        .map(|_| visitor.head(&request("GET", "/"), true))
+        .collect();
+    for stream in streams {
+        let response = visitor.response(stream);
+        assert_eq!((response.status(), response.text()), (200, "hello".into()));
+    }
+    assert_eq!(origin.requests().len(), 40);
+}
+
 /// The upstream side of a connection of HTTP/2: reads the preface, sends settings, and then runs
 /// `script` for each request head, with the number of its stream.
 fn upstream(script: impl Fn(&mut Served, u32) + Send + Sync + 'static) -> Origin {
