@@ -1,8 +1,11 @@
 //! Authority: the flags of verbs that get certificates of an ACME authority.
 
+use std::process::ExitCode;
+
 use clap::Args;
 
-use crate::config::AuthorityFlags;
+use super::{EXIT_CONFIG, terminal};
+use crate::config::{AuthorityFlags, File};
 
 /// Which authority issues certificates, and how it checks names.
 #[derive(Args, Debug)]
@@ -32,6 +35,18 @@ pub(super) struct AuthorityArgs {
 }
 
 impl AuthorityArgs {
+    /// Refuses flags that have no effect: `file`, which was made of them, asks no authority.
+    pub(super) fn unused_in(&self, file: &File) -> Option<ExitCode> {
+        if self.flags() == AuthorityFlags::default() || file.has_authority() {
+            return None;
+        }
+        terminal::error(
+            "the flags about the authority of certificates have no effect: no certificate is requested for these names and \
+             addresses. It is for names of HTTPS without --cert, except localhost",
+        );
+        Some(ExitCode::from(EXIT_CONFIG))
+    }
+
     pub(super) fn flags(&self) -> AuthorityFlags {
         AuthorityFlags {
             email: self.email.clone(),

@@ -59,6 +59,9 @@ pub(super) fn run(args: &EdgeArgs, common: &Common) -> ExitCode {
         certificates: (cert.clone(), key.clone()),
         authority: args.authority.flags(),
     });
+    if let Some(refused) = args.authority.unused_in(&file) {
+        return refused;
+    }
     match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
         Ok(plan) => run_node::serve(plan, None, common),
         Err(errors) => refuse(&errors),

@@ -7,8 +7,8 @@ use clap::Args;
 use super::authority::AuthorityArgs;
 use super::certificates::CertificateArgs;
 use super::observe::ObserveArgs;
-use super::{Common, EXIT_CONFIG, refuse, run_node, terminal};
-use crate::config::{self, AuthorityFlags, File, ServeFlags};
+use super::{Common, refuse, run_node};
+use crate::config::{self, File, ServeFlags};
 
 /// Where links and visitors arrive.
 #[derive(Args, Debug)]
@@ -43,11 +43,6 @@ pub(super) struct ServeArgs {
 /// Serves until a stop signal.
 pub(super) fn run(args: &ServeArgs, common: &Common) -> ExitCode {
     let CertificateArgs { cert, key } = &args.certificates;
-    let has_authority = args.authority.flags() != AuthorityFlags::default();
-    if has_authority && (args.https.is_empty() || !cert.is_empty()) {
-        terminal::error("flags about the authority of certificates need --https without --cert");
-        return ExitCode::from(EXIT_CONFIG);
-    }
     let file = File::for_serve(ServeFlags {
         listen: args.listen.clone(),
         http: args.http.clone(),
@@ -57,6 +52,9 @@ pub(super) fn run(args: &ServeArgs, common: &Common) -> ExitCode {
         certificates: (cert.clone(), key.clone()),
         authority: args.authority.flags(),
     });
+    if let Some(refused) = args.authority.unused_in(&file) {
+        return refused;
+    }
     match config::from_flags(&file.observed(&args.observe.flags()), &common.state()) {
         Ok(plan) => run_node::serve(plan, None, common),
         Err(errors) => refuse(&errors),

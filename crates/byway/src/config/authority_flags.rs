@@ -7,7 +7,7 @@
 use super::acme_plan::DEFAULT_DIRECTORY;
 use super::flags::{flag, flags};
 use super::place::{At, Place};
-use super::section::Acme;
+use super::section::{Acme, File};
 
 /// Which authority issues certificates, and how it checks names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,5 +54,12 @@ impl AuthorityFlags {
             ..Acme::default()
         };
         At::new(acme, Place::flag(by, ""))
+    }
+}
+
+impl File {
+    /// Whether it gets certificates of an ACME authority.
+    pub fn has_authority(&self) -> bool {
+        !self.acme.is_empty()
     }
 }
