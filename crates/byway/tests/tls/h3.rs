@@ -446,8 +446,9 @@ fn http3_is_switched_off_and_on_by_a_reload_and_the_port_is_free_meanwhile() {
 fn a_udp_port_in_use_is_taken_once_it_is_free_and_is_not_offered_before() {
     let (site, origin) = (Site::new(), Origin::useful());
     site.issue("a", &[HOST, "127.0.0.1"]);
-    // A port that is free over TCP and taken over UDP.
-    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // A port that is free over TCP and taken over UDP. At an address of its own: the sockets of
+    // other tests could take the port at 127.0.0.1 once it is free.
+    let taken = UdpSocket::bind("127.7.7.7:0").unwrap();
     let at = taken.local_addr().unwrap().to_string();
     let config = site
         .config(&origin, &["a.pem"], "")
