@@ -93,7 +93,7 @@ pub struct RequestRules<'a> {
     pub forwarded: Option<Forwarded<'a>>,
     /// The protocol to upgrade to, if the request names one that is allowed.
     pub upgrade: Option<&'a [u8]>,
-    /// Whether a client that accepts trailers says so to the upstream.
+    /// Whether `TE: trailers` of the client is passed to the upstream.
     pub te_trailers: bool,
     /// The key of a WebSocket whose client sends none.
     pub websocket_key: Option<&'a str>,

@@ -125,16 +125,16 @@ async fn listen(
     let connection_context = &context.connection_context;
     let config = keys.endpoint(worker, workers);
     let endpoint = Endpoint::new(config, None, socket, Arc::new(TokioRuntime))?;
-    let mut limits = Limits::default();
+    let mut current = CurrentConfig::default();
     // Each connection has a sender, so that the channel closes after the last one.
     let (open, mut ended) = mpsc::channel::<()>(1);
     let unproven = Arc::new(AtomicUsize::new(0));
     let accepting = async {
         // It only reads the first packet of each client by this one.
-        let config = limits.config(connection_context, keys);
+        let config = current.config(connection_context, keys);
         endpoint.set_server_config(config.as_deref().cloned());
         while let Some(incoming) = endpoint.accept().await {
-            let Some(config) = limits.config(connection_context, keys) else {
+            let Some(config) = current.config(connection_context, keys) else {
                 // A reload has removed the listener, or the last `https` address.
                 incoming.refuse();
                 return;
@@ -165,9 +165,9 @@ async fn listen(
 
 /// The config of connections by the Plan in force.
 #[derive(Default)]
-struct Limits(Option<(Arc<Plan>, Arc<ServerConfig>)>);
+struct CurrentConfig(Option<(Arc<Plan>, Arc<ServerConfig>)>);
 
-impl Limits {
+impl CurrentConfig {
     /// That of a connection that begins now; `None` if there may be none.
     fn config(
         &mut self,

@@ -6,7 +6,6 @@
 //! Never: decides for an upstream that may choose (ALPN), or dials while a dial is under way whose
 //!        session has streams for all who wait.
 
-use byway_dial::Pipe;
 use byway_head::Scheme;
 use byway_pool::{Acquired, Release};
 
@@ -55,8 +54,7 @@ pub(super) async fn lease(
     };
     let permit = match acquired {
         Acquired::Lease(mut lease) => {
-            // Another client may have opened it.
-            lease.stream().count_for(want.client.number());
+            lease.is_used_again(want.client.number());
             return Ok(Leased::Conn(lease));
         }
         Acquired::Stream(stream) => return Ok(Leased::Stream(Box::new(stream))),

@@ -1,7 +1,7 @@
 //! Upstream session: a connection of HTTP/2 to an upstream, whose streams are shared by requests.
 //!
 //! In:    an open stream on which HTTP/2 was agreed, and the permit of its dial.
-//! Out:   its first stream; a task that drives it, and tells the pool what the upstream announces.
+//! Out:   its first stream; a task that drives it, and passes what the upstream announces to the pool.
 //! Never: drives a connection without an owner, or holds more of bodies than its window.
 
 use std::future::poll_fn;
@@ -103,6 +103,10 @@ pub(super) async fn begin(
     };
     let most = NonZeroU32::new(announced.streams).unwrap_or(NonZeroU32::MIN);
     let (lease, guard) = permit.install_session(UpstreamSession(session), most);
+    if announced.streams == 0 {
+        // It takes none for now: the first request waits or is refused, and no other one is added.
+        guard.set_max_streams(0);
+    }
     if announced.goes_away {
         guard.go_away();
     }

@@ -1,6 +1,6 @@
 //! gRPC: Python's grpcio on both sides of an edge with an upstream of HTTP/2.
 //!
-//! grpcio is installed by `cargo xtask test tools`; without it the test says so and is skipped.
+//! grpcio is installed by `cargo xtask test tools`; without it the test is skipped with a message.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -24,8 +24,8 @@ keys! {
         /// Whether `https` addresses of edges and of exposed services also speak HTTP/3, on the UDP
         /// port of the same number.
         ///
-        /// Clients learn of it by `Alt-Svc` in the responses over TLS. Where the UDP port is in use,
-        /// a warning says so, and they go on with HTTP/2. Turn it off where clients see another port
+        /// Clients learn of it by `Alt-Svc` in the responses over TLS. If the UDP port is in use,
+        /// a warning is logged, and they use HTTP/2. Turn it off where clients see another port
         /// than this one, as behind a NAT that maps ports.
         http3: bool => bool = true;
         /// How often the files of certificates are looked at.

@@ -93,7 +93,7 @@ struct Streams {
     timers: Vec<LazyTimer>,
 }
 
-/// A stream that has begun.
+/// A new stream.
 struct StreamJob {
     stream: H3Stream,
     common: Arc<Common>,
