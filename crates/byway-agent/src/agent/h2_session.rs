@@ -16,14 +16,11 @@ use byway_http::h2::{
     Client, ClientEnd, ClientEvent, ClientSession, ClientTimeouts, ErrorCode, H2Stream, Limits,
 };
 use byway_pool::{OpenPermit, Session, SessionGuard, StreamLease};
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 /// A stream of a session, leased for one request.
@@ -147,19 +144,7 @@ pub(crate) async fn establish(
     let stream = connected.stream;
     let (peer, local) = (stream.peer_addr(), stream.local_addr());
     let (mut client, session) = Client::new(stream, limits, scheme, timeouts);
-    let (mut streams, mut goes_away) = (None, false);
-    let ended = poll_fn(|cx| {
-        let polled = client.poll(cx, |event| match event {
-            ClientEvent::MaxStreams(most) => streams = Some(most.min(max_streams)),
-            ClientEvent::GoAway => goes_away = true,
-        });
-        match (polled, streams) {
-            (_, Some(streams)) => Poll::Ready(Ok(streams)),
-            (Poll::Ready(end), None) => Poll::Ready(Err(end)),
-            (Poll::Pending, None) => Poll::Pending,
-        }
-    });
-    let streams = ended.await.map_err(|end| -> BoxError {
+    let announced = client.settings().await.map_err(|end| -> BoxError {
         match end {
             ClientEnd::Failed(error) => {
                 format!("it does not speak HTTP/2: {}", error.reason).into()
@@ -179,8 +164,8 @@ pub(crate) async fn establish(
     Ok(Established {
         client,
         session,
-        streams,
-        goes_away,
+        streams: announced.streams.min(max_streams),
+        goes_away: announced.goes_away,
     })
 }
 
@@ -213,31 +198,14 @@ impl Established {
 
 /// Drives a connection to its end, closes it, and then frees its permit.
 async fn drive(
-    mut client: Client,
+    client: Client,
     guard: SessionGuard<Group, PooledConn, H2Session>,
     max_streams: u32,
 ) {
-    // A turn has a limit of its own on what it does until other tasks run.
-    let end = unconstrained(poll_fn(|cx| {
-        let (mut streams, mut goes_away) = (None, false);
-        let polled = client.poll(cx, |event| match event {
-            ClientEvent::MaxStreams(most) => streams = Some(most.min(max_streams)),
-            ClientEvent::GoAway => goes_away = true,
-        });
-        // The pool may call the session, which is locked within the poll.
-        if let Some(streams) = streams {
-            guard.set_max_streams(streams);
-        }
-        if goes_away {
-            guard.go_away();
-        }
-        polled
-    }))
-    .await;
-    let mut stream = client.into_stream();
-    if !matches!(end, ClientEnd::Broken(_)) {
-        stream.close_on_drop();
-    }
-    drop(stream);
+    let end = client.run(|event| match event {
+        ClientEvent::MaxStreams(most) => guard.set_max_streams(most.min(max_streams)),
+        ClientEvent::GoAway => guard.go_away(),
+    });
+    end.await;
     drop(guard);
 }

@@ -4,13 +4,15 @@
 //! Out:   responses; what the server announces; how the connection has ended.
 //! Never: opens a stream after either side has said that the connection ends.
 
+use std::future::poll_fn;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use byway_dial::{Broken, Stream};
+use byway_dial::{Broken, Pipe, Stream};
 use byway_h2::{Connection, ConnectionError, ErrorCode, Event, Limits};
 use byway_head::{Response, ResponseHead, Scheme};
+use tokio::task::unconstrained;
 use tokio::time::Instant;
 
 use super::driver::{Driver, ReadError};
@@ -71,6 +73,15 @@ pub enum ClientEvent {
     GoAway,
 }
 
+/// What the server has announced before the first request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// How many streams it takes at once. May be 0.
+    pub streams: u32,
+    /// It takes no new ones.
+    pub goes_away: bool,
+}
+
 /// How a connection has ended.
 #[derive(Debug)]
 pub enum ClientEnd {
@@ -113,6 +124,57 @@ impl Client {
     /// The stream beneath, after the end.
     pub fn into_stream(self) -> Stream {
         self.driver.stream
+    }
+
+    /// Drives the connection until the settings of the server have come (RFC 9113 section 3.4): a
+    /// request that is sent before may be one more than it takes at once.
+    ///
+    /// # Errors
+    /// How the connection has ended without them.
+    ///
+    /// # Cancel safety
+    /// Safe: call it again.
+    pub async fn settings(&mut self) -> Result<Announced, ClientEnd> {
+        let (mut streams, mut goes_away) = (None, false);
+        poll_fn(|cx| {
+            let polled = self.poll(cx, |event| match event {
+                ClientEvent::MaxStreams(most) => streams = Some(most),
+                ClientEvent::GoAway => goes_away = true,
+            });
+            match (streams, polled) {
+                (Some(streams), _) => Poll::Ready(Ok(Announced { streams, goes_away })),
+                (None, Poll::Ready(end)) => Poll::Ready(Err(end)),
+                (None, Poll::Pending) => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Drives the connection to its end, and closes it. What the server announces is passed on after
+    /// each turn: `announced` may call the session, which is locked within a turn.
+    ///
+    /// It bounds by itself what it does until other tasks run.
+    pub async fn run(mut self, mut announced: impl FnMut(ClientEvent)) -> ClientEnd {
+        let end = unconstrained(poll_fn(|cx| {
+            let (mut streams, mut goes_away) = (None, false);
+            let polled = self.poll(cx, |event| match event {
+                ClientEvent::MaxStreams(most) => streams = Some(most),
+                ClientEvent::GoAway => goes_away = true,
+            });
+            if let Some(most) = streams {
+                announced(ClientEvent::MaxStreams(most));
+            }
+            if goes_away {
+                announced(ClientEvent::GoAway);
+            }
+            polled
+        }))
+        .await;
+        let mut stream = self.into_stream();
+        if !matches!(end, ClientEnd::Broken(_)) {
+            stream.close_on_drop();
+        }
+        end
     }
 
     /// One turn: reads, wakes the users of streams, and writes. Ready at the end of the connection;

@@ -114,7 +114,7 @@ mod text;
 pub use buffer_budget::BufferBudget;
 pub(crate) use buffer_budget::{BudgetShare, SPARED_BYTES};
 pub use byway_h2::{ConnectionError, ErrorCode, Limits};
-pub use client::{Client, ClientEnd, ClientEvent, ClientSession, ClientTimeouts};
+pub use client::{Announced, Client, ClientEnd, ClientEvent, ClientSession, ClientTimeouts};
 pub use kept_head::KeptHead;
 pub use server::{Arrived, Server, ServerEnd, ServerTimeouts};
 pub use stream::H2Stream;

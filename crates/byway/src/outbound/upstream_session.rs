@@ -4,19 +4,16 @@
 //! Out:   its first stream; a task that drives it, and passes what the upstream announces to the pool.
 //! Never: drives a connection without an owner, or holds more of bodies than its window.
 
-use std::future::poll_fn;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use byway_dial::{Pipe, Stream};
+use byway_dial::Stream;
 use byway_head::Scheme;
 use byway_http::h2::{
     Client, ClientEnd, ClientEvent, ClientSession, ClientTimeouts, ErrorCode, H2Stream, Limits,
 };
-use byway_pool::{OpenPermit, Session, SessionGuard, StreamLease};
-use tokio::task::unconstrained;
+use byway_pool::{OpenPermit, Session, StreamLease};
 use tokio::time::timeout;
 
 use super::Engine;
@@ -91,7 +88,7 @@ pub(super) async fn begin(
     };
     let (mut client, session) = Client::new(stream, codec, scheme, timeouts);
     let limit = plan.dial.connect_timeout;
-    let announced = match timeout(limit, settings(&mut client)).await {
+    let announced = match timeout(limit, client.settings()).await {
         Ok(announced) => announced.map_err(|end| not_begun(permit.key(), &end))?,
         Err(_) => {
             let detail = format!(
@@ -101,7 +98,7 @@ pub(super) async fn begin(
             return Err(Fault::new(Who::Upstream, Reason::Connect, detail));
         }
     };
-    let most = NonZeroU32::new(announced.streams).unwrap_or(NonZeroU32::MIN);
+    let most = NonZeroU32::new(announced.streams.min(MOST_STREAMS)).unwrap_or(NonZeroU32::MIN);
     let (lease, guard) = permit.install_session(UpstreamSession(session), most);
     if announced.streams == 0 {
         // It takes none for now: the first request waits or is refused, and no other one is added.
@@ -113,7 +110,12 @@ pub(super) async fn begin(
     let telemetry = Arc::clone(&engine.telemetry);
     scope.spawn("upstream session", async move {
         let upstream = guard.key().to_string();
-        match drive(client, guard).await {
+        let end = client.run(|event| match event {
+            ClientEvent::MaxStreams(most) => guard.set_max_streams(most.min(MOST_STREAMS)),
+            ClientEvent::GoAway => guard.go_away(),
+        });
+        // The guard is dropped behind the connection.
+        match end.await {
             ClientEnd::Done => {}
             ClientEnd::Broken(broken) => {
                 tracing::debug!(upstream, "a connection of HTTP/2 was lost: {broken}");
@@ -132,29 +134,6 @@ pub(super) async fn begin(
     Ok(lease)
 }
 
-/// What an upstream has announced before its first request.
-struct Announced {
-    streams: u32,
-    goes_away: bool,
-}
-
-/// Drives a connection until the settings of the upstream have come. The error is its end.
-async fn settings(client: &mut Client) -> Result<Announced, ClientEnd> {
-    let (mut streams, mut goes_away) = (None, false);
-    poll_fn(|cx| {
-        let polled = client.poll(cx, |event| match event {
-            ClientEvent::MaxStreams(most) => streams = Some(most.min(MOST_STREAMS)),
-            ClientEvent::GoAway => goes_away = true,
-        });
-        match (streams, polled) {
-            (Some(streams), _) => Poll::Ready(Ok(Announced { streams, goes_away })),
-            (None, Poll::Ready(end)) => Poll::Ready(Err(end)),
-            (None, Poll::Pending) => Poll::Pending,
-        }
-    })
-    .await
-}
-
 fn not_begun(upstream: &PoolKey, end: &ClientEnd) -> Fault {
     let detail = match end {
         ClientEnd::Failed(error) => format!("{upstream} does not speak HTTP/2: {}", error.reason),
@@ -162,34 +141,4 @@ fn not_begun(upstream: &PoolKey, end: &ClientEnd) -> Fault {
         ClientEnd::Done => format!("{upstream} closed before HTTP/2 began"),
     };
     Fault::new(Who::Upstream, Reason::ClosedEarly, detail)
-}
-
-/// Drives a connection to its end, closes it, and then frees its permit.
-async fn drive(
-    mut client: Client,
-    guard: SessionGuard<PoolKey, UpstreamConn, UpstreamSession>,
-) -> ClientEnd {
-    // It bounds by itself what it does until other tasks run.
-    let end = unconstrained(poll_fn(|cx| {
-        let (mut streams, mut goes_away) = (None, false);
-        let polled = client.poll(cx, |event| match event {
-            ClientEvent::MaxStreams(most) => streams = Some(most.min(MOST_STREAMS)),
-            ClientEvent::GoAway => goes_away = true,
-        });
-        // The pool may call the session, which is locked within the poll.
-        if let Some(streams) = streams {
-            guard.set_max_streams(streams);
-        }
-        if goes_away {
-            guard.go_away();
-        }
-        polled
-    }))
-    .await;
-    let mut stream = client.into_stream();
-    if !matches!(end, ClientEnd::Broken(_)) {
-        stream.close_on_drop();
-    }
-    drop(stream);
-    end
 }
