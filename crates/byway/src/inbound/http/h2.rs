@@ -10,7 +10,6 @@
 //! no tasks of their own: what they have sent leaves in one write behind all of them, a stream costs
 //! no allocation, and no lock is contended.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::sync::Arc;
 
@@ -27,7 +26,7 @@ use tokio::time::timeout;
 
 use super::super::context::{Accepted, ConnectionContext, ConnectionInfo};
 use super::future_pool::{self, FuturePool, PooledFuture};
-use super::multiplexed::{Common, View};
+use super::multiplexed::{Common, StreamContext, Streams, Timers, View};
 use super::request;
 use crate::config::LimitsPlan;
 use crate::exchange::downstream::Downstream;
@@ -83,15 +82,7 @@ struct Http2Connection {
     server: Server,
     futures: StreamFutures<PooledFuture<StreamJob, LazyTimer>>,
     streams: Streams,
-}
-
-/// What its next stream needs.
-struct Streams {
-    common: Arc<Common>,
-    view: Arc<View>,
-    served: u64,
-    /// Timers of streams that have ended, for the next ones.
-    timers: Vec<LazyTimer>,
+    timers: Timers,
 }
 
 /// A stream with a request to serve.
@@ -99,18 +90,12 @@ struct StreamJob {
     stream: H2Stream,
     /// Its head; or why that is refused.
     head: Result<RequestText, Malformed>,
-    common: Arc<Common>,
-    view: Arc<View>,
-    timer: LazyTimer,
-    is_last: bool,
+    cx: StreamContext,
 }
 
 thread_local! {
     static FUTURES: FuturePool<StreamJob, LazyTimer> = const { FuturePool::new() };
 }
-
-/// Timers that a connection keeps for its next streams.
-const KEPT_TIMERS: usize = 8;
 
 impl Http2Connection {
     /// Gives the stream back if the Plan in force has no such listener.
@@ -136,12 +121,8 @@ impl Http2Connection {
         Ok(Box::new(Self {
             server,
             futures: StreamFutures::new(),
-            streams: Streams {
-                common: Arc::new(Common::new(info, context)),
-                view: Arc::new(view),
-                served: 0,
-                timers: Vec::new(),
-            },
+            streams: Streams::new(view, info, context),
+            timers: Timers::default(),
         }))
     }
 
@@ -158,30 +139,24 @@ impl Http2Connection {
                 self.server.drain();
             }
             let (streams, mut is_last) = (&mut self.streams, false);
-            let timers = RefCell::new(std::mem::take(&mut streams.timers));
+            // Captured exclusively, as the task may change its thread.
+            let timers: &Timers = &mut self.timers;
             let polled = self.server.poll(
                 cx,
                 &mut self.futures,
                 |arrived| {
-                    let timer = timers.borrow_mut().pop().unwrap_or_default();
-                    let job = streams.begin(arrived, timer, &mut is_last)?;
+                    let job = begin(streams, arrived, timers.take(), &mut is_last)?;
                     Some(future_pool::start(&FUTURES, job, StreamJob::answer))
                 },
-                |timer| {
-                    let mut timers = timers.borrow_mut();
-                    if timers.len() < KEPT_TIMERS {
-                        timers.push(timer);
-                    }
-                },
+                |timer| timers.keep(timer),
             );
-            streams.timers = timers.into_inner();
             if is_last {
                 self.server.drain();
             }
             polled
         });
         let end = end.await;
-        self.streams.note_end(&end);
+        note_end(&self.streams.common, &end);
         match end {
             ServerEnd::Broken(_) => {}
             _ => Box::pin(Conn::new(self.server.into_stream()).lingering_close()).await,
@@ -189,53 +164,37 @@ impl Http2Connection {
     }
 }
 
-impl Streams {
-    /// The job of a stream that has begun. Sets `is_last` if the connection takes no more.
-    fn begin(
-        &mut self,
-        arrived: Arrived,
-        timer: LazyTimer,
-        is_last: &mut bool,
-    ) -> Option<StreamJob> {
-        let (mut stream, head) = match arrived {
-            Arrived::Request(stream, text) => (stream, Ok(text)),
-            Arrived::Unacceptable(stream, error) => (stream, Err(error)),
-            Arrived::Malformed(error) => {
-                self.common.note_malformed(&error, &self.view);
-                return None;
-            }
-        };
-        if !self.common.follow_reload(&mut self.view) {
-            stream.reset(ErrorCode::REFUSED_STREAM);
-            *is_last = true;
+/// The job of a stream that has begun. Sets `is_last` if the connection takes no more.
+fn begin(
+    streams: &mut Streams,
+    arrived: Arrived,
+    timer: LazyTimer,
+    is_last: &mut bool,
+) -> Option<StreamJob> {
+    let (mut stream, head) = match arrived {
+        Arrived::Request(stream, text) => (stream, Ok(text)),
+        Arrived::Unacceptable(stream, error) => (stream, Err(error)),
+        Arrived::Malformed(error) => {
+            streams.common.note_malformed(&error, &streams.view);
             return None;
         }
-        self.served += 1;
-        *is_last |= self.served >= self.view.frontend.limits.requests_per_connection;
-        Some(StreamJob {
-            stream,
-            head,
-            timer,
-            is_last: *is_last,
-            common: Arc::clone(&self.common),
-            view: Arc::clone(&self.view),
-        })
-    }
+    };
+    let Some(cx) = streams.next(timer) else {
+        stream.reset(ErrorCode::REFUSED_STREAM);
+        *is_last = true;
+        return None;
+    };
+    *is_last |= cx.is_last;
+    Some(StreamJob { stream, head, cx })
+}
 
-    /// Counts and logs how the connection ended, if its client ended it out of order.
-    fn note_end(&self, end: &ServerEnd) {
-        let ServerEnd::Failed(error) = end else {
-            return;
-        };
-        let counters = self.common.context.counters();
+/// Counts and logs how a connection ended, if its client ended it out of order.
+fn note_end(common: &Common, end: &ServerEnd) {
+    if let ServerEnd::Failed(error) = end {
+        let counters = common.context.counters();
         counters.http2_errors.add(1);
-        if let Some(line) = counters.log_limits.http2_errors.count() {
-            tracing::info!(
-                peer = self.common.info.peer.map(tracing::field::display),
-                listener = %self.common.context.address, code = error.code.name(),
-                left_out = line.left_out, "an HTTP/2 connection was closed: {}", error.reason
-            );
-        }
+        let limit = &counters.log_limits.http2_errors;
+        common.log_closed(limit, "HTTP/2", error.code.name(), error.reason);
     }
 }
 
@@ -244,15 +203,23 @@ impl StreamJob {
     async fn answer(mut self) -> LazyTimer {
         let next = match &self.head {
             Ok(text) => {
-                let cx = self.common.request_context(&self.view, self.is_last);
+                let cx = self
+                    .cx
+                    .common
+                    .request_context(&self.cx.view, self.cx.is_last);
                 let request = text.view();
                 let mut downstream = Downstream::h2(&mut self.stream, request.framing());
-                request::serve(&cx, request, &mut downstream, &mut self.timer).await
+                request::serve(&cx, request, &mut downstream, &mut self.cx.timer).await
             }
             Err(error) => {
                 let fault = malformed(Who::Downstream, error);
                 let downstream = Downstream::h2(&mut self.stream, Framed::None);
-                Box::pin(self.common.refuse_head(downstream, &fault, &self.view)).await
+                Box::pin(
+                    self.cx
+                        .common
+                        .refuse_head(downstream, &fault, &self.cx.view),
+                )
+                .await
             }
         };
         match next {
@@ -260,11 +227,11 @@ impl StreamJob {
             Next::KeepAlive | Next::Close | Next::Leave => {}
             Next::Reset(fault) => self.stream.reset(fault.answer().http2),
             Next::Tunnel(tunnel) => {
-                let (stream, common) = (self.stream, &*self.common);
-                Box::pin(relay(stream, *tunnel, common, &self.view)).await;
+                let (stream, common) = (self.stream, &*self.cx.common);
+                Box::pin(relay(stream, *tunnel, common, &self.cx.view)).await;
             }
         }
-        self.timer
+        self.cx.timer
     }
 }
 

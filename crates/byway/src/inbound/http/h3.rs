@@ -8,7 +8,6 @@
 //!
 //! The streams are futures in the task of the connection, as those of HTTP/2 are (`h2.rs`).
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::sync::Arc;
 
@@ -22,7 +21,7 @@ use tokio::time::timeout;
 
 use super::super::context::{ConnectionContext, ConnectionInfo};
 use super::future_pool::{self, FuturePool, PooledFuture};
-use super::multiplexed::{Common, View};
+use super::multiplexed::{Common, StreamContext, Streams, Timers, View};
 use super::request;
 use crate::config::LimitsPlan;
 use crate::exchange::downstream::Downstream;
@@ -30,31 +29,19 @@ use crate::exchange::next::Next;
 use crate::fault::{Fault, Who, malformed};
 use crate::outbound::tunnel::Tunnel;
 
-/// Serves an established connection.
-pub async fn serve(
+/// Serves an established connection. Its state is made before the future, as that of HTTP/2 is.
+pub fn serve(
     connection: quinn::Connection,
     info: ConnectionInfo,
     context: Arc<ConnectionContext>,
-) {
-    let Some(view) = View::of(&context) else {
-        return connection.close(code(ErrorCode::NO_ERROR), b"");
-    };
-    let limits = &view.frontend.limits;
-    let budget = context.node.buffers.clone();
-    let server = Server::new(connection, codec_limits(limits), timeouts(limits), budget);
-    context.counters().http3_connections.add(1);
-    let connection = Http3Connection {
-        server,
-        futures: StreamFutures::new(),
-        streams: Streams {
-            common: Arc::new(Common::new(info, context)),
-            view: Arc::new(view),
-            served: 0,
-            timers: Vec::new(),
-        },
-    };
-    // It bounds by itself what it does until other tasks run.
-    unconstrained(connection.run()).await;
+) -> impl Future<Output = ()> + Send {
+    let connection = Http3Connection::new(connection, info, context);
+    async move {
+        if let Some(connection) = connection {
+            // It bounds by itself what it does until other tasks run.
+            unconstrained(connection.run()).await;
+        }
+    }
 }
 
 fn code(code: ErrorCode) -> quinn::VarInt {
@@ -82,128 +69,123 @@ struct Http3Connection {
     server: Server,
     futures: StreamFutures<PooledFuture<StreamJob, LazyTimer>>,
     streams: Streams,
-}
-
-/// What its next stream needs.
-struct Streams {
-    common: Arc<Common>,
-    view: Arc<View>,
-    served: u64,
-    /// Timers of streams that have ended, for the next ones.
-    timers: Vec<LazyTimer>,
+    timers: Timers,
 }
 
 /// A new stream.
 struct StreamJob {
     stream: H3Stream,
-    common: Arc<Common>,
-    view: Arc<View>,
-    timer: LazyTimer,
-    is_last: bool,
+    cx: StreamContext,
 }
 
 thread_local! {
     static FUTURES: FuturePool<StreamJob, LazyTimer> = const { FuturePool::new() };
 }
 
-/// Timers that a connection keeps for its next streams.
-const KEPT_TIMERS: usize = 8;
-
 impl Http3Connection {
-    async fn run(mut self) {
+    /// Closes the connection if the Plan in force has no such listener.
+    fn new(
+        connection: quinn::Connection,
+        info: ConnectionInfo,
+        context: Arc<ConnectionContext>,
+    ) -> Option<Box<Self>> {
+        let Some(view) = View::of(&context) else {
+            connection.close(code(ErrorCode::NO_ERROR), b"");
+            return None;
+        };
+        let limits = &view.frontend.limits;
+        let budget = context.node.buffers.clone();
+        let server = Server::new(connection, codec_limits(limits), timeouts(limits), budget);
+        context.counters().http3_connections.add(1);
+        Some(Box::new(Self {
+            server,
+            futures: StreamFutures::new(),
+            streams: Streams::new(view, info, context),
+            timers: Timers::default(),
+        }))
+    }
+
+    async fn run(mut self: Box<Self>) {
         let end = poll_fn(|cx| {
             let scope = &self.streams.common.context.scope;
             if scope.poll_drained(cx).is_ready() {
                 self.server.drain();
             }
             let (streams, mut is_last) = (&mut self.streams, false);
-            let timers = RefCell::new(std::mem::take(&mut streams.timers));
+            // Captured exclusively, as the task may change its thread.
+            let timers: &Timers = &mut self.timers;
             let polled = self.server.poll(
                 cx,
                 &mut self.futures,
                 |stream| {
-                    let timer = timers.borrow_mut().pop().unwrap_or_default();
-                    let job = streams.begin(stream, timer, &mut is_last)?;
+                    let job = begin(streams, stream, timers.take(), &mut is_last)?;
                     Some(future_pool::start(&FUTURES, job, StreamJob::answer))
                 },
-                |timer| {
-                    let mut timers = timers.borrow_mut();
-                    if timers.len() < KEPT_TIMERS {
-                        timers.push(timer);
-                    }
-                },
+                |timer| timers.keep(timer),
             );
-            streams.timers = timers.into_inner();
             if is_last {
                 self.server.drain();
             }
             polled
         });
         let end = end.await;
-        self.streams.note_end(&end);
+        note_end(&self.streams.common, &end);
     }
 }
 
-impl Streams {
-    /// The job of a stream. Sets `is_last` if the connection takes no more.
-    fn begin(
-        &mut self,
-        mut stream: H3Stream,
-        timer: LazyTimer,
-        is_last: &mut bool,
-    ) -> Option<StreamJob> {
-        if !self.common.follow_reload(&mut self.view) {
-            stream.reset(ErrorCode::REQUEST_REJECTED);
-            *is_last = true;
-            return None;
-        }
-        self.served += 1;
-        *is_last |= self.served >= self.view.frontend.limits.requests_per_connection;
-        Some(StreamJob {
-            stream,
-            timer,
-            is_last: *is_last,
-            common: Arc::clone(&self.common),
-            view: Arc::clone(&self.view),
-        })
-    }
+/// The job of a stream. Sets `is_last` if the connection takes no more.
+fn begin(
+    streams: &mut Streams,
+    mut stream: H3Stream,
+    timer: LazyTimer,
+    is_last: &mut bool,
+) -> Option<StreamJob> {
+    let Some(cx) = streams.next(timer) else {
+        stream.reset(ErrorCode::REQUEST_REJECTED);
+        *is_last = true;
+        return None;
+    };
+    *is_last |= cx.is_last;
+    Some(StreamJob { stream, cx })
+}
 
-    /// Counts and logs how the connection ended, if its client ended it out of order.
-    fn note_end(&self, end: &ServerEnd) {
-        let ServerEnd::Failed(error) = end else {
-            return;
-        };
-        let counters = self.common.context.counters();
+/// Counts and logs how a connection ended, if its client ended it out of order.
+fn note_end(common: &Common, end: &ServerEnd) {
+    if let ServerEnd::Failed(error) = end {
+        let counters = common.context.counters();
         counters.http3_errors.add(1);
-        if let Some(line) = counters.log_limits.http3_errors.count() {
-            tracing::info!(
-                peer = self.common.info.peer.map(tracing::field::display),
-                listener = %self.common.context.address, code = error.code.name(),
-                left_out = line.left_out, "an HTTP/3 connection was closed: {}", error.reason
-            );
-        }
+        let limit = &counters.log_limits.http3_errors;
+        common.log_closed(limit, "HTTP/3", error.code.name(), error.reason);
     }
 }
 
 impl StreamJob {
     /// Serves the stream until all work for it has ended. Returns its timer.
     async fn answer(mut self) -> LazyTimer {
-        let limit = self.view.frontend.limits.head_timeout;
+        let limit = self.cx.view.frontend.limits.head_timeout;
         let read = timeout(limit, poll_fn(|cx| self.stream.poll_head(cx))).await;
         let next = match read {
             Ok(Ok(text)) => {
-                let cx = self.common.request_context(&self.view, self.is_last);
+                let cx = self
+                    .cx
+                    .common
+                    .request_context(&self.cx.view, self.cx.is_last);
                 let request = text.view();
                 let mut downstream = Downstream::h3(&mut self.stream, request.framing());
-                request::serve(&cx, request, &mut downstream, &mut self.timer).await
+                request::serve(&cx, request, &mut downstream, &mut self.cx.timer).await
             }
             Ok(Err(NoHead::Unacceptable(error))) => {
                 let fault = malformed(Who::Downstream, &error);
                 let downstream = Downstream::h3(&mut self.stream, Framed::None);
-                Box::pin(self.common.refuse_head(downstream, &fault, &self.view)).await
+                Box::pin(
+                    self.cx
+                        .common
+                        .refuse_head(downstream, &fault, &self.cx.view),
+                )
+                .await
             }
             Ok(Err(NoHead::Malformed(error))) => {
-                self.common.note_malformed(&error, &self.view);
+                self.cx.common.note_malformed(&error, &self.cx.view);
                 Next::Leave
             }
             Ok(Err(NoHead::Gone)) => Next::Leave,
@@ -217,11 +199,11 @@ impl StreamJob {
             Next::KeepAlive | Next::Close | Next::Leave => {}
             Next::Reset(fault) => self.stream.reset(reset_code(&fault)),
             Next::Tunnel(tunnel) => {
-                let (stream, common) = (self.stream, &*self.common);
-                Box::pin(relay(stream, *tunnel, common, &self.view)).await;
+                let (stream, common) = (self.stream, &*self.cx.common);
+                Box::pin(relay(stream, *tunnel, common, &self.cx.view)).await;
             }
         }
-        self.timer
+        self.cx.timer
     }
 }
 

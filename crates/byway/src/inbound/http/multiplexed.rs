@@ -5,10 +5,12 @@
 //! Out:   what the pipeline needs for a request; answers, counts and lines for the unreadable ones.
 //! Never: depends on the version.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use byway_dial::{Pipe, Stream};
 use byway_head::Malformed;
+use byway_http::LazyTimer;
 use byway_pool::Client;
 use tokio::time::{Instant, timeout};
 
@@ -26,6 +28,7 @@ use crate::exchange::next::Next;
 use crate::exchange::request_id::RequestId;
 use crate::fault::{Fault, Who, malformed};
 use crate::observe::ending::Ending;
+use crate::observe::log_limit::LogLimit;
 use crate::observe::metrics::ListenerMetrics;
 use crate::outbound::tunnel::Tunnel;
 
@@ -37,6 +40,66 @@ pub(super) struct Common {
     peer_text: Option<IpText>,
     /// The key of the client in the pool.
     client: Client,
+}
+
+/// What the next stream of a connection needs.
+pub(super) struct Streams {
+    pub(super) common: Arc<Common>,
+    pub(super) view: Arc<View>,
+    served: u64,
+}
+
+/// What one stream needs.
+pub(super) struct StreamContext {
+    pub(super) common: Arc<Common>,
+    pub(super) view: Arc<View>,
+    pub(super) timer: LazyTimer,
+    /// The connection takes no more.
+    pub(super) is_last: bool,
+}
+
+/// Timers of streams that have ended, for the next ones of their connection.
+#[derive(Default)]
+pub(super) struct Timers(RefCell<Vec<LazyTimer>>);
+
+/// How many are kept.
+const KEPT_TIMERS: usize = 8;
+
+impl Timers {
+    pub(super) fn take(&self) -> LazyTimer {
+        self.0.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(super) fn keep(&self, timer: LazyTimer) {
+        let mut timers = self.0.borrow_mut();
+        if timers.len() < KEPT_TIMERS {
+            timers.push(timer);
+        }
+    }
+}
+
+impl Streams {
+    pub(super) fn new(view: View, info: ConnectionInfo, context: Arc<ConnectionContext>) -> Self {
+        Self {
+            common: Arc::new(Common::new(info, context)),
+            view: Arc::new(view),
+            served: 0,
+        }
+    }
+
+    /// That of a stream that has begun, by the Plan in force; `None` once that has no such listener.
+    pub(super) fn next(&mut self, timer: LazyTimer) -> Option<StreamContext> {
+        if !self.common.follow_reload(&mut self.view) {
+            return None;
+        }
+        self.served += 1;
+        Some(StreamContext {
+            common: Arc::clone(&self.common),
+            view: Arc::clone(&self.view),
+            timer,
+            is_last: self.served >= self.view.frontend.limits.requests_per_connection,
+        })
+    }
 }
 
 /// A Plan, and the listener in it.
@@ -60,6 +123,16 @@ impl View {
 }
 
 impl Common {
+    /// Logs that the connection was closed, since its client broke the protocol or cost too much.
+    pub(super) fn log_closed(&self, limit: &LogLimit, version: &str, code: &str, reason: &str) {
+        if let Some(line) = limit.count() {
+            tracing::info!(
+                peer = self.info.peer.map(tracing::field::display), listener = %self.context.address,
+                code, left_out = line.left_out, "an {version} connection was closed: {reason}"
+            );
+        }
+    }
+
     /// Of a connection.
     pub(super) fn new(info: ConnectionInfo, context: Arc<ConnectionContext>) -> Self {
         Self {
