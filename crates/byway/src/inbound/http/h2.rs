@@ -164,7 +164,7 @@ impl Http2Connection {
     }
 }
 
-/// The job of a stream that has begun. Sets `is_last` if the connection takes no more.
+/// The job of a new stream. Sets `is_last` if the connection takes no more.
 fn begin(
     streams: &mut Streams,
     arrived: Arrived,

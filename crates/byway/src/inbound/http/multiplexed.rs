@@ -87,7 +87,7 @@ impl Streams {
         }
     }
 
-    /// That of a stream that has begun, by the Plan in force; `None` once that has no such listener.
+    /// What a new stream needs, by the Plan in force; `None` once that has no such listener.
     pub(super) fn next(&mut self, timer: LazyTimer) -> Option<StreamContext> {
         if !self.common.follow_reload(&mut self.view) {
             return None;
